@@ -1,0 +1,207 @@
+//! Descriptors by number: the table of a child that is being built belongs to nobody else, so
+//! numbers, not owned handles, are the truth here.
+
+use crate::raw::syscall;
+use crate::{Errno, Result};
+use core::ffi::{CStr, c_void};
+use linux_raw_sys::general::{
+    __NR_close, __NR_close_range, __NR_dup3, __NR_fcntl, __NR_openat, __NR_recvmsg, __NR_sendmsg,
+    __NR_unshare, __NR_write,
+};
+
+/// The most descriptors that one message can carry: SCM_MAX_FD of the kernel.
+pub const SCM_MAX_FDS: usize = 253;
+
+/// What `close_range(2)` does besides, or instead of, closing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseRange {
+    /// Close them. Since Linux 5.9.
+    Close,
+    /// Stop sharing the table first, copying only what lies below the range. Since Linux 5.9.
+    Unshare,
+    /// Mark them close-on-exec. Since Linux 5.11.
+    Cloexec,
+}
+
+/// `close_range(2)`: acts on every open descriptor from `first` to `last` inclusive.
+pub fn close_range(first: u32, last: u32, how: CloseRange) -> Result<()> {
+    let flags = match how {
+        CloseRange::Close => 0usize,
+        CloseRange::Unshare => 2,
+        CloseRange::Cloexec => 4,
+    };
+    // SAFETY: no pointer is passed. That the descriptors may be closed is the meaning of the
+    // call; this crate's callers use it only on a table that is theirs.
+    unsafe { syscall!(__NR_close_range, first, last, flags) }.map(drop)
+}
+
+/// `unshare(2)` with `CLONE_FILES`: a private copy of the whole descriptor table.
+pub fn unshare_files() -> Result<()> {
+    // SAFETY: no pointer is passed; only the calling task's table reference changes.
+    unsafe { syscall!(__NR_unshare, __NR_write, 0x400usize) }.map(drop)
+}
+
+/// `close(2)`.
+pub fn close(fd: i32) -> Result<()> {
+    // SAFETY: no pointer is passed.
+    unsafe { syscall!(__NR_close, fd as isize) }.map(drop)
+}
+
+/// `dup3(2)`: makes `to` refer to what `from` does, without close-on-exec.
+pub fn dup3(from: i32, to: i32) -> Result<()> {
+    // SAFETY: no pointer is passed.
+    unsafe { syscall!(__NR_dup3, from as isize, to as isize, 0usize) }.map(drop)
+}
+
+/// `fcntl(2)` with `F_DUPFD_CLOEXEC`: the lowest free number not below `at_least`.
+pub fn dupfd_cloexec(fd: i32, at_least: i32) -> Result<i32> {
+    // SAFETY: no pointer is passed.
+    unsafe { syscall!(__NR_fcntl, fd as isize, 1030usize, at_least as isize) }.map(|n| n as i32)
+}
+
+/// `fcntl(2)` with `F_GETFD`: whether the descriptor is close-on-exec; EBADF if it is not open.
+pub fn fcntl_getfd(fd: i32) -> Result<bool> {
+    // SAFETY: no pointer is passed.
+    unsafe { syscall!(__NR_fcntl, fd as isize, 1usize) }.map(|flags| flags & 1 == 1)
+}
+
+/// `fcntl(2)` with `F_SETFD`: sets or clears close-on-exec.
+pub fn fcntl_setfd(fd: i32, cloexec: bool) -> Result<()> {
+    // SAFETY: no pointer is passed.
+    unsafe { syscall!(__NR_fcntl, fd as isize, 2usize, usize::from(cloexec)) }.map(drop)
+}
+
+/// `openat(2)` of an existing file, close-on-exec. `access` is 0 to read, 1 to write, 2 for both.
+pub fn open(path: &CStr, access: u32) -> Result<i32> {
+    const AT_FDCWD: isize = -100;
+    const O_CLOEXEC: usize = 0o2_000_000;
+    let flags = (access as usize & 3) | O_CLOEXEC;
+    // SAFETY: the path is a C string by its type.
+    unsafe { syscall!(__NR_openat, AT_FDCWD, path.as_ptr(), flags, 0usize) }.map(|fd| fd as i32)
+}
+
+/// `write(2)`. Returns how many bytes were taken.
+pub fn write(fd: i32, bytes: &[u8]) -> Result<usize> {
+    // SAFETY: the kernel reads at most `bytes.len()` bytes.
+    unsafe { syscall!(__NR_write, fd as isize, bytes.as_ptr(), bytes.len()) }
+}
+
+#[repr(C)]
+struct IoVec {
+    base: *mut c_void,
+    len: usize,
+}
+
+#[repr(C)]
+struct MsgHdr {
+    name: *mut c_void,
+    name_len: u32,
+    iov: *mut IoVec,
+    iov_len: usize,
+    control: *mut c_void,
+    control_len: usize,
+    flags: i32,
+}
+
+/// One `SCM_RIGHTS` control message with room for as many descriptors as the kernel allows.
+#[repr(C, align(8))]
+struct Rights {
+    len: usize,
+    level: i32,
+    kind: i32,
+    fds: [i32; SCM_MAX_FDS + 1],
+}
+
+const RIGHTS_HEAD: usize = 16;
+const SOL_SOCKET: i32 = 1;
+const SCM_RIGHTS: i32 = 1;
+const MSG_CTRUNC: i32 = 0x8;
+const MSG_TRUNC: i32 = 0x20;
+const MSG_DONTWAIT: usize = 0x40;
+const MSG_NOSIGNAL: usize = 0x4000;
+const MSG_CMSG_CLOEXEC: usize = 0x4000_0000;
+
+/// `sendmsg(2)`: one message made of two parts, with up to [`SCM_MAX_FDS`] descriptors.
+///
+/// Never blocks: EAGAIN when the receiver's queue is full.
+pub fn send_with_fds(socket: i32, head: &[u8], body: &[u8], fds: &[i32]) -> Result<()> {
+    if fds.len() > SCM_MAX_FDS {
+        return Err(Errno::INVAL);
+    }
+    let mut rights = Rights {
+        len: RIGHTS_HEAD.wrapping_add(size_of_val(fds)),
+        level: SOL_SOCKET,
+        kind: SCM_RIGHTS,
+        fds: [0; SCM_MAX_FDS + 1],
+    };
+    for (to, from) in rights.fds.iter_mut().zip(fds) {
+        *to = *from;
+    }
+    let mut iov = [
+        IoVec { base: head.as_ptr().cast_mut().cast(), len: head.len() },
+        IoVec { base: body.as_ptr().cast_mut().cast(), len: body.len() },
+    ];
+    let (control, control_len) = match fds.len() {
+        0 => (core::ptr::null_mut(), 0),
+        _ => ((&raw mut rights).cast(), rights.len),
+    };
+    let message = MsgHdr {
+        name: core::ptr::null_mut(),
+        name_len: 0,
+        iov: (&raw mut iov).cast(),
+        iov_len: 2,
+        control,
+        control_len,
+        flags: 0,
+    };
+    // SAFETY: the kernel only reads through these pointers, all of which are to live locals or
+    // to the slices given, with their true lengths.
+    unsafe {
+        syscall!(__NR_sendmsg, socket as isize, &raw const message, MSG_NOSIGNAL | MSG_DONTWAIT)
+    }
+    .map(drop)
+}
+
+/// `recvmsg(2)`: one message into `into` and its descriptors, close-on-exec, into `fds`.
+///
+/// Returns the lengths of both. With `wait` false it answers EAGAIN when nothing is queued. A
+/// message longer than `into`, or with more descriptors than fit, is EMSGSIZE; the descriptors
+/// that did arrive are closed again.
+pub fn recv_with_fds(
+    socket: i32,
+    into: &mut [u8],
+    fds: &mut [i32],
+    wait: bool,
+) -> Result<(usize, usize)> {
+    let mut rights = Rights { len: 0, level: 0, kind: 0, fds: [-1; SCM_MAX_FDS + 1] };
+    let mut iov = IoVec { base: into.as_mut_ptr().cast(), len: into.len() };
+    let mut message = MsgHdr {
+        name: core::ptr::null_mut(),
+        name_len: 0,
+        iov: &raw mut iov,
+        iov_len: 1,
+        control: (&raw mut rights).cast(),
+        control_len: size_of::<Rights>(),
+        flags: 0,
+    };
+    let how = MSG_CMSG_CLOEXEC | if wait { 0 } else { MSG_DONTWAIT };
+    // SAFETY: the kernel writes at most `into.len()` bytes to `into`, at most one `Rights` to
+    // `rights` and the header it was given; all are live and exclusively borrowed.
+    let got = unsafe { syscall!(__NR_recvmsg, socket as isize, &raw mut message, how) }?;
+    let arrived = match (message.control_len, rights.level, rights.kind) {
+        (0, _, _) => 0,
+        (_, SOL_SOCKET, SCM_RIGHTS) => rights.len.saturating_sub(RIGHTS_HEAD) / 4,
+        _ => 0,
+    };
+    let truncated = message.flags & (MSG_TRUNC | MSG_CTRUNC) != 0;
+    if truncated || arrived > fds.len() {
+        for fd in rights.fds.iter().take(arrived) {
+            let _ = close(*fd);
+        }
+        return Err(Errno::MSGSIZE);
+    }
+    for (to, from) in fds.iter_mut().zip(rights.fds.iter().take(arrived)) {
+        *to = *from;
+    }
+    Ok((got, arrived))
+}

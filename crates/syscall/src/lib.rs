@@ -1,0 +1,46 @@
+//! The system calls that rustix lacks, and the numeric forms of a few that it has.
+//!
+//! Everything here may be called between `clone` and `exec` in a child that shares its parent's
+//! memory: nothing allocates, takes a lock, touches thread-local storage, calls libc or panics.
+//! An error is the errno that the kernel returned, never a global.
+//!
+//! This is the floor on which unsafe code lives. It must never learn what a plan is.
+//!
+//! # Not here
+//! Whatever rustix has in a form that takes what a plan holds: `chdir`, `setsid`, `prctl` and the
+//! like are called through it. Numeric forms stand here where rustix's typed enum would need a
+//! table for every value that a plan may carry ([`setrlimit`], [`set_res_uid`]).
+#![no_std]
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("embryo makes Linux processes");
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+compile_error!("embryo is written for x86_64 and aarch64");
+#[cfg(not(target_endian = "little"))]
+compile_error!("embryo is written for little-endian machines");
+
+mod clone;
+mod errno;
+mod exec;
+mod fds;
+mod process;
+mod raw;
+mod signal;
+
+pub use clone::{ChildEntry, CloneArgs, CloneFlags, Cloned, StackSpan, clone_call, clone3_call};
+pub use errno::Errno;
+pub use exec::{execve, execveat_fd};
+pub use fds::{
+    CloseRange, SCM_MAX_FDS, close, close_range, dup3, dupfd_cloexec, fcntl_getfd, fcntl_setfd,
+    open, recv_with_fds, send_with_fds, unshare_files, write,
+};
+pub use process::{
+    SchedAttr, Usage, Waited, chroot_here, exit, getpid, ioprio_set, monotonic_ns,
+    pidfd_exit_status, pidfd_send_signal, process_mrelease, sched_getattr, sched_set_affinity,
+    sched_setattr, set_personality, set_res_gid, set_res_uid, setgroups, setpriority_self,
+    setrlimit, waitid_pidfd,
+};
+pub use signal::{ALL_SIGNALS, Disposition, get_disposition, set_disposition, set_mask};
+
+/// What a call answers: a value, or the errno.
+pub type Result<T> = core::result::Result<T, Errno>;
