@@ -1,0 +1,575 @@
+//! From bytes that somebody alleges to be a plan to a plan: everything is checked, once, before
+//! anything happens.
+//!
+//! A plan has exactly one encoding: data stands in the order in which it is referred to, without
+//! gaps or overlaps, and whatever is unused is zero. That makes the rules short and two plans
+//! equal when their bytes are.
+
+use crate::format::{
+    DataRef, ENTRY_LEN, Entry, HEADER_LEN, Header, ListRef, MAGIC, PlanFlags, VERSION,
+};
+use crate::limits;
+use crate::op::{ArgKind, DataKind, ExecFlags, Keep, NO_SLOT, Op, OpCode};
+use crate::view::Plan;
+use core::ffi::CStr;
+use core::fmt;
+use zerocopy::FromBytes;
+
+/// Bytes that are alleged to be a plan.
+#[derive(Clone, Copy, Debug)]
+pub struct RawPlan<'a>(pub &'a [u8]);
+
+/// Why bytes are not a plan: the entry at fault, if it is one entry, and the reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlanError {
+    /// Index of the entry; `None` for the plan as a whole.
+    pub entry: Option<u32>,
+    /// What the entry is, if its code is known.
+    pub code: Option<OpCode>,
+    /// What is wrong.
+    pub reason: Reason,
+}
+
+/// What is wrong with a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// Shorter than a header, or than the header says.
+    Truncated,
+    /// Longer than the header says.
+    Overlong,
+    /// Longer than [`limits::PLAN_BYTES_MAX`].
+    TooLong,
+    /// It does not begin with the magic bytes.
+    NotAPlan,
+    /// A version this code does not know.
+    Version(u16),
+    /// Flags this code does not know.
+    UnknownFlags,
+    /// `keep` bits this code does not know.
+    UnknownKeep,
+    /// Something unused is not zero.
+    NotZero,
+    /// More entries than [`limits::ENTRIES_MAX`].
+    TooManyEntries,
+    /// More slots than [`limits::SLOTS_MAX`].
+    TooManySlots,
+    /// A code this code does not know.
+    UnknownOp(u16),
+    /// The op needs a slot and has none, or the reverse.
+    SlotUse,
+    /// A slot that the plan does not have.
+    BadSlot(u32),
+    /// A number too large for its kind.
+    NumberTooWide,
+    /// A number outside its range; its name.
+    OutOfRange(&'static str),
+    /// Data reaches outside the data section.
+    OutOfBounds,
+    /// Data overlaps what stands before it or leaves a gap.
+    Misplaced,
+    /// Bytes of the data section that nothing refers to.
+    UnusedData,
+    /// A string without its final NUL.
+    Unterminated,
+    /// A NUL inside a string.
+    NulInside,
+    /// A path, name or argument list that must not be empty.
+    Empty,
+    /// A string longer than its limit.
+    StringTooLong,
+    /// argv and envp larger than the kernel takes.
+    StringsTooLong,
+    /// A string list that does not hold as many strings as it says.
+    StringCount,
+    /// Data whose length is not a multiple of its element, or too many elements.
+    DataLength,
+    /// The op must stand before the one in front of it; the name of that one.
+    Order(OpCode),
+    /// The op, or one that excludes it, stands in the plan already.
+    Repeated,
+    /// Descriptor numbers of `put-fd` and `open-null` must ascend.
+    FdOrder,
+    /// Resources of `rlimit` must ascend.
+    ResourceOrder,
+    /// The plan neither sets nor keeps this.
+    Unsaid(&'static str),
+    /// The plan both sets and keeps this.
+    SaidTwice(&'static str),
+    /// A process group needs a kept session: a session leader cannot change its group.
+    PgidInNewSession,
+    /// A controlling terminal needs a new session.
+    TtyWithoutSession,
+    /// A new root with the working directory outside it.
+    RootWithoutCwd,
+    /// No op starts an image, and the plan is no batch.
+    NoStart,
+    /// Something follows the op that starts the image.
+    AfterStart,
+    /// A batch holds an image or keeps something.
+    BatchWithImage,
+    /// A soft limit above the hard one.
+    SoftAboveHard,
+}
+
+impl fmt::Display for PlanError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.entry, self.code) {
+            (Some(entry), Some(code)) => write!(f, "entry {entry} ({}): ", code.name())?,
+            (Some(entry), None) => write!(f, "entry {entry}: ")?,
+            (None, _) => {}
+        }
+        self.reason.fmt(f)
+    }
+}
+
+impl core::error::Error for PlanError {}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::Truncated => f.write_str("the plan is truncated"),
+            Reason::Overlong => f.write_str("bytes follow the end of the plan"),
+            Reason::TooLong => {
+                write!(f, "the plan is longer than {} bytes", limits::PLAN_BYTES_MAX)
+            }
+            Reason::NotAPlan => f.write_str("these bytes are not an encoded plan (wrong magic)"),
+            Reason::Version(found) => {
+                write!(f, "the plan has version {found}; this is written for version {VERSION}")
+            }
+            Reason::UnknownFlags => f.write_str("unknown flags"),
+            Reason::UnknownKeep => f.write_str("unknown keep bits"),
+            Reason::NotZero => f.write_str("an unused field is not zero"),
+            Reason::TooManyEntries => write!(f, "more than {} entries", limits::ENTRIES_MAX),
+            Reason::TooManySlots => write!(f, "more than {} grant slots", limits::SLOTS_MAX),
+            Reason::UnknownOp(code) => write!(f, "unknown op {code:#06x}"),
+            Reason::SlotUse => f.write_str("a slot is missing, or given to an op that takes none"),
+            Reason::BadSlot(slot) => write!(f, "the plan has no slot {slot}"),
+            Reason::NumberTooWide => f.write_str("a number is too large for its kind"),
+            Reason::OutOfRange(what) => write!(f, "{what} is out of range"),
+            Reason::OutOfBounds => f.write_str("data lies outside the data section"),
+            Reason::Misplaced => f.write_str("data overlaps other data or leaves a gap"),
+            Reason::UnusedData => f.write_str("the data section holds bytes that nothing uses"),
+            Reason::Unterminated => f.write_str("a string has no final NUL"),
+            Reason::NulInside => f.write_str("a string has a NUL inside"),
+            Reason::Empty => f.write_str("a required string or list is empty"),
+            Reason::StringTooLong => f.write_str("a string is longer than the kernel takes"),
+            Reason::StringsTooLong => write!(
+                f,
+                "argv and envp take more than {} bytes, the kernel's limit",
+                limits::STRINGS_BYTES_MAX
+            ),
+            Reason::StringCount => f.write_str("a string list does not hold what its count says"),
+            Reason::DataLength => f.write_str("data has a wrong length"),
+            Reason::Order(before) => write!(f, "it must stand before {}", before.name()),
+            Reason::Repeated => f.write_str("it, or an op that excludes it, stands there already"),
+            Reason::FdOrder => f.write_str("descriptor numbers must ascend, each at most once"),
+            Reason::ResourceOrder => f.write_str("resources must ascend, each at most once"),
+            Reason::Unsaid(what) => write!(f, "the plan neither sets nor keeps the {what}"),
+            Reason::SaidTwice(what) => write!(f, "the plan both sets and keeps the {what}"),
+            Reason::PgidInNewSession => {
+                f.write_str("a process group needs the session kept: a session leader has its own")
+            }
+            Reason::TtyWithoutSession => f.write_str("a controlling terminal needs set-sid"),
+            Reason::RootWithoutCwd => {
+                f.write_str("a new root needs a working directory set after it")
+            }
+            Reason::NoStart => f.write_str("no op starts an image"),
+            Reason::AfterStart => f.write_str("nothing may follow the op that starts the image"),
+            Reason::BatchWithImage => f.write_str("a batch has no image and keeps nothing"),
+            Reason::SoftAboveHard => f.write_str("the soft limit is above the hard limit"),
+        }
+    }
+}
+
+impl<'a> RawPlan<'a> {
+    /// Checks everything: bounds, overlaps, strings, slots, order, numbers and limits.
+    ///
+    /// # Errors
+    /// The first thing found wrong, with the entry in which it stands.
+    pub fn check(self) -> Result<Plan<'a>, PlanError> {
+        let whole = |reason| PlanError { entry: None, code: None, reason };
+        let plan = self.frame().map_err(whole)?;
+        let mut cursor = Cursor { next: 0 };
+        let strings = check_strings(&plan, &mut cursor).map_err(whole)?;
+        if strings > limits::STRINGS_BYTES_MAX {
+            return Err(whole(Reason::StringsTooLong));
+        }
+        let mut seen = Seen::default();
+        for (index, entry) in plan.entries().iter().enumerate() {
+            let code = OpCode::from_number(entry.code.get());
+            let fail = |reason| PlanError { entry: Some(index as u32), code, reason };
+            let code = code.ok_or(fail(Reason::UnknownOp(entry.code.get())))?;
+            check_shape(&plan, entry, code, &mut cursor).map_err(fail)?;
+            let op = Op::decode(entry, &plan).ok_or(fail(Reason::OutOfRange("a value")))?;
+            check_range(&op).map_err(fail)?;
+            seen.admit(&op).map_err(fail)?;
+        }
+        if cursor.next != plan.header().data_len.get() as usize {
+            return Err(whole(Reason::UnusedData));
+        }
+        seen.whole(&plan).map_err(whole)?;
+        Ok(plan)
+    }
+
+    /// Header and lengths.
+    fn frame(self) -> Result<Plan<'a>, Reason> {
+        let bytes = self.0;
+        let magic = bytes.get(..8).ok_or(Reason::Truncated)?;
+        if magic != MAGIC {
+            return Err(Reason::NotAPlan);
+        }
+        let (header, _) = Header::ref_from_prefix(bytes).map_err(|_| Reason::Truncated)?;
+        if header.version.get() != VERSION {
+            return Err(Reason::Version(header.version.get()));
+        }
+        if bytes.len() > limits::PLAN_BYTES_MAX {
+            return Err(Reason::TooLong);
+        }
+        if PlanFlags::from_bits(header.flags.get()).is_none() {
+            return Err(Reason::UnknownFlags);
+        }
+        if Keep::from_bits(header.keep.get()).is_none() {
+            return Err(Reason::UnknownKeep);
+        }
+        if header.reserved.iter().any(|word| word.get() != 0) || header.reserved_tail.get() != 0 {
+            return Err(Reason::NotZero);
+        }
+        if header.entries.get() > limits::ENTRIES_MAX {
+            return Err(Reason::TooManyEntries);
+        }
+        if header.slots.get() > limits::SLOTS_MAX {
+            return Err(Reason::TooManySlots);
+        }
+        // No term is above 2^32 and the count is small, so this cannot overflow.
+        let says = HEADER_LEN as u64
+            + u64::from(header.entries.get()) * ENTRY_LEN as u64
+            + u64::from(header.data_len.get());
+        if header.header_len.get() as usize != HEADER_LEN
+            || u64::from(header.total_len.get()) != says
+        {
+            return Err(Reason::OutOfRange("a length in the header"));
+        }
+        match (bytes.len() as u64).cmp(&says) {
+            core::cmp::Ordering::Less => Err(Reason::Truncated),
+            core::cmp::Ordering::Greater => Err(Reason::Overlong),
+            core::cmp::Ordering::Equal => Plan::split(bytes).ok_or(Reason::Truncated),
+        }
+    }
+}
+
+/// Where the next piece of data has to begin.
+struct Cursor {
+    next: usize,
+}
+
+impl Cursor {
+    fn take<'a>(&mut self, plan: &Plan<'a>, at: DataRef) -> Result<&'a [u8], Reason> {
+        let bytes = plan.data(at).ok_or(Reason::OutOfBounds)?;
+        if at.offset.get() as usize != self.next {
+            return Err(Reason::Misplaced);
+        }
+        // Within bounds, hence no overflow.
+        self.next += bytes.len();
+        Ok(bytes)
+    }
+}
+
+fn check_strings(plan: &Plan<'_>, cursor: &mut Cursor) -> Result<usize, Reason> {
+    let header = plan.header();
+    let mut total = 0usize;
+    for list in [header.argv, header.envp] {
+        total += check_list(plan, list, cursor)?;
+    }
+    Ok(total)
+}
+
+fn check_list(plan: &Plan<'_>, list: ListRef, cursor: &mut Cursor) -> Result<usize, Reason> {
+    if list.data.len.get() == 0 {
+        return match (list.count.get(), list.data.offset.get()) {
+            (0, 0) => Ok(0),
+            (0, _) => Err(Reason::NotZero),
+            _ => Err(Reason::StringCount),
+        };
+    }
+    if list.count.get() > limits::STRINGS_MAX {
+        return Err(Reason::StringsTooLong);
+    }
+    let bytes = cursor.take(plan, list.data)?;
+    let mut rest = bytes;
+    let mut found = 0u32;
+    while !rest.is_empty() {
+        let string = CStr::from_bytes_until_nul(rest).map_err(|_| Reason::Unterminated)?;
+        let len = string.to_bytes_with_nul().len();
+        if len > limits::STRING_BYTES_MAX {
+            return Err(Reason::StringTooLong);
+        }
+        rest = rest.get(len..).ok_or(Reason::Unterminated)?;
+        found += 1;
+    }
+    if found != list.count.get() {
+        return Err(Reason::StringCount);
+    }
+    Ok(bytes.len() + found as usize * 8)
+}
+
+fn check_shape(
+    plan: &Plan<'_>,
+    entry: &Entry,
+    code: OpCode,
+    cursor: &mut Cursor,
+) -> Result<(), Reason> {
+    let shape = code.shape();
+    if entry.reserved.get() != 0 {
+        return Err(Reason::NotZero);
+    }
+    if entry.flags.get() & !shape.flags != 0 {
+        return Err(Reason::UnknownFlags);
+    }
+    match (shape.slot, entry.slot.get()) {
+        (false, NO_SLOT) => {}
+        (true, slot) if slot < plan.slots() => {}
+        (true, slot) if slot != NO_SLOT => return Err(Reason::BadSlot(slot)),
+        _ => return Err(Reason::SlotUse),
+    }
+    for (kind, arg) in shape.args.iter().zip(entry.args) {
+        let arg = arg.get();
+        match kind {
+            ArgKind::Zero if arg != 0 => return Err(Reason::NotZero),
+            ArgKind::U32 if arg > u64::from(u32::MAX) => return Err(Reason::NumberTooWide),
+            ArgKind::I32 if i64::from(arg as i32) as u64 != arg => {
+                return Err(Reason::NumberTooWide);
+            }
+            _ => {}
+        }
+    }
+    for (kind, at) in shape.data.iter().zip(entry.data) {
+        check_data(plan, *kind, at, cursor)?;
+    }
+    Ok(())
+}
+
+fn check_data(
+    plan: &Plan<'_>,
+    kind: DataKind,
+    at: DataRef,
+    cursor: &mut Cursor,
+) -> Result<(), Reason> {
+    if kind == DataKind::Absent {
+        return if at == DataRef::default() { Ok(()) } else { Err(Reason::NotZero) };
+    }
+    if kind == DataKind::Groups && at == DataRef::default() {
+        return Ok(());
+    }
+    if at.len.get() == 0 {
+        return Err(Reason::Empty);
+    }
+    let bytes = cursor.take(plan, at)?;
+    match kind {
+        DataKind::Path => check_text(bytes, limits::PATH_BYTES_MAX, true),
+        DataKind::Search => check_text(bytes, limits::SEARCH_BYTES_MAX, false),
+        DataKind::Groups if bytes.len() % 4 != 0 || bytes.len() / 4 > limits::GROUPS_MAX => {
+            Err(Reason::DataLength)
+        }
+        DataKind::CpuMask if bytes.len() % 8 != 0 || bytes.len() > limits::CPU_MASK_BYTES_MAX => {
+            Err(Reason::DataLength)
+        }
+        DataKind::CpuMask if bytes.iter().all(|byte| *byte == 0) => Err(Reason::Empty),
+        _ => Ok(()),
+    }
+}
+
+fn check_text(bytes: &[u8], limit: usize, required: bool) -> Result<(), Reason> {
+    if bytes.last() != Some(&0) {
+        return Err(Reason::Unterminated);
+    }
+    let text = CStr::from_bytes_with_nul(bytes).map_err(|_| Reason::NulInside)?;
+    if required && text.is_empty() {
+        return Err(Reason::Empty);
+    }
+    if bytes.len() > limit {
+        return Err(Reason::StringTooLong);
+    }
+    Ok(())
+}
+
+fn check_range(op: &Op<'_>) -> Result<(), Reason> {
+    let within = |good: bool, what| if good { Ok(()) } else { Err(Reason::OutOfRange(what)) };
+    let unblockable: u64 = 1 << 8 | 1 << 18;
+    match *op {
+        Op::Fail { errno } => within((1..=4095).contains(&errno), "the errno"),
+        Op::SetPgid { pgid } => within(pgid <= limits::PID_MAX, "the process group"),
+        Op::PutFd { fd, .. } | Op::OpenNull { fd, .. } => {
+            within(fd <= limits::FD_MAX, "the descriptor number")
+        }
+        Op::OomScoreAdj { value } => within((-1000..=1000).contains(&value), "the value"),
+        Op::Rlimit { resource, soft, hard } => {
+            within(resource < limits::RESOURCES_MAX, "the resource")?;
+            if soft > hard { Err(Reason::SoftAboveHard) } else { Ok(()) }
+        }
+        Op::Nice { value } => within((-20..=19).contains(&value), "the nice value"),
+        Op::Sched { policy, priority, runtime_ns, deadline_ns, period_ns, .. } => {
+            check_sched(policy, priority, [runtime_ns, deadline_ns, period_ns])
+        }
+        Op::IoPriority { value } => {
+            within(value >> 13 <= 3 && value & 0x1fff <= 7, "the I/O priority")
+        }
+        Op::Umask { mode } => within(mode <= 0o777, "the mode"),
+        Op::DeathSignal { signal } => {
+            within((1..=limits::SIGNAL_MAX).contains(&signal), "the signal")
+        }
+        Op::SignalIgnore { set } => {
+            within(set & unblockable == 0, "the set (SIGKILL and SIGSTOP cannot be ignored)")
+        }
+        Op::SignalMask { set } => {
+            within(set & unblockable == 0, "the set (SIGKILL and SIGSTOP cannot be blocked)")
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_sched(policy: u32, priority: u32, times: [u64; 3]) -> Result<(), Reason> {
+    let within = |good: bool, what| if good { Ok(()) } else { Err(Reason::OutOfRange(what)) };
+    let [runtime, deadline, period] = times;
+    match policy {
+        // OTHER, BATCH, IDLE.
+        0 | 3 | 5 => {
+            within(priority == 0, "the priority")?;
+            within(times == [0; 3], "a deadline parameter")
+        }
+        // FIFO, RR.
+        1 | 2 => {
+            within((1..=99).contains(&priority), "the priority")?;
+            within(times == [0; 3], "a deadline parameter")
+        }
+        // DEADLINE: the kernel's own condition, with a period of 0 meaning the deadline.
+        6 => {
+            within(priority == 0, "the priority")?;
+            let sound =
+                runtime >= 1024 && runtime <= deadline && (period == 0 || deadline <= period);
+            within(sound && deadline.max(period) < 1 << 63, "a deadline parameter")
+        }
+        _ => Err(Reason::OutOfRange("the policy")),
+    }
+}
+
+/// What stood in the plan so far.
+#[derive(Default)]
+struct Seen {
+    last: Option<OpCode>,
+    high: u8,
+    fd: Option<u32>,
+    resource: Option<u32>,
+    kinds: u64,
+}
+
+/// Ops of one kind exclude each other; `None` may be repeated.
+fn kind_bit(code: OpCode) -> Option<u64> {
+    let same_as = match code {
+        OpCode::Fail | OpCode::PutFd | OpCode::OpenNull | OpCode::Rlimit => return None,
+        OpCode::ChrootSlot => OpCode::ChrootPath,
+        OpCode::ChdirSlot => OpCode::ChdirPath,
+        other => other,
+    };
+    let position = OpCode::ALL.iter().position(|code| *code == same_as)?;
+    Some(1 << position)
+}
+
+impl Seen {
+    fn has(&self, code: OpCode) -> bool {
+        kind_bit(code).is_some_and(|bit| self.kinds & bit != 0)
+    }
+
+    /// Takes the next op in, if it may follow those before it.
+    fn admit(&mut self, op: &Op<'_>) -> Result<(), Reason> {
+        let code = op.code();
+        if self.high == 100 {
+            return Err(Reason::AfterStart);
+        }
+        if let Some(bit) = kind_bit(code) {
+            if self.kinds & bit != 0 {
+                return Err(Reason::Repeated);
+            }
+            self.kinds |= bit;
+        }
+        let place = code.place();
+        if let Some(last) = self.last
+            && place.last < self.high
+        {
+            return Err(Reason::Order(last));
+        }
+        if place.first > self.high {
+            self.high = place.first;
+            self.last = Some(code);
+        }
+        match *op {
+            Op::PutFd { fd, .. } | Op::OpenNull { fd, .. } => {
+                if self.fd.is_some_and(|before| before >= fd) {
+                    return Err(Reason::FdOrder);
+                }
+                self.fd = Some(fd);
+            }
+            Op::Rlimit { resource, .. } => {
+                if self.resource.is_some_and(|before| before >= resource) {
+                    return Err(Reason::ResourceOrder);
+                }
+                self.resource = Some(resource);
+            }
+            Op::SetSid | Op::SetPgid { .. }
+                if self.has(OpCode::SetSid) && self.has(OpCode::SetPgid) =>
+            {
+                return Err(Reason::PgidInNewSession);
+            }
+            Op::ControllingTty { .. } if !self.has(OpCode::SetSid) => {
+                return Err(Reason::TtyWithoutSession);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// What only the whole plan can say.
+    fn whole(&self, plan: &Plan<'_>) -> Result<(), Reason> {
+        let keep = plan.keep();
+        let starts = self.high == 100;
+        if plan.is_batch() {
+            let bare = !starts && keep.is_empty() && plan.argv().count() == 0;
+            let bare = bare && plan.envp().count() == 0;
+            return if bare { Ok(()) } else { Err(Reason::BatchWithImage) };
+        }
+        if !starts {
+            return Err(Reason::NoStart);
+        }
+        if plan.argv().count() == 0 {
+            // Since Linux 5.18 the kernel puts an empty string there; older ones start a program
+            // with argc 0, which many cannot bear.
+            return Err(Reason::Empty);
+        }
+        for (what, set, kept) in [
+            ("working directory", self.has(OpCode::ChdirPath), keep.contains(Keep::CWD)),
+            ("umask", self.has(OpCode::Umask), keep.contains(Keep::UMASK)),
+            ("session", self.has(OpCode::SetSid), keep.contains(Keep::SESSION)),
+        ] {
+            if what == "working directory" && self.has(OpCode::ChrootPath) && !set {
+                return Err(Reason::RootWithoutCwd);
+            }
+            match (set, kept) {
+                (false, false) => return Err(Reason::Unsaid(what)),
+                (true, true) => return Err(Reason::SaidTwice(what)),
+                _ => {}
+            }
+        }
+        for (what, set, kept) in [
+            ("signal mask", OpCode::SignalMask, Keep::SIGNAL_MASK),
+            ("ignored signals", OpCode::SignalIgnore, Keep::IGNORED_SIGNALS),
+        ] {
+            if self.has(set) && keep.contains(kept) {
+                return Err(Reason::SaidTwice(what));
+            }
+        }
+        Ok(())
+    }
+}
+
+const _: () = assert!(OpCode::ALL.len() <= 64, "kinds are bits of a u64");
+const _: () = assert!(ExecFlags::all().bits() == 3);

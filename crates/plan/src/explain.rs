@@ -1,0 +1,274 @@
+//! A plan in words: one line an op, and the same fields for programs.
+
+use crate::names::{errno_name, resource_name, sched_policy_name, signal_name};
+use crate::op::{ExecFlags, Keep, Op, Slot};
+use crate::view::Plan;
+use core::ffi::CStr;
+use core::fmt;
+
+/// The value of one field of an op.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ArgText<'a> {
+    /// A number.
+    Number(i64),
+    /// A limit; `u64::MAX` is `unlimited`.
+    Limit(u64),
+    /// Mode bits.
+    Octal(u32),
+    /// Bits of a kernel interface.
+    Hex(u64),
+    /// A fixed word.
+    Word(&'static str),
+    /// A grant.
+    Slot(Slot),
+    /// A path or name.
+    Text(&'a CStr),
+    /// A set of signals; bit n-1 is signal n.
+    Signals(u64),
+    /// A set of CPUs; bit n is CPU n.
+    Cpus(&'a [u8]),
+    /// Ids, little-endian u32s.
+    Ids(&'a [u8]),
+}
+
+impl fmt::Display for ArgText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            ArgText::Number(number) => write!(f, "{number}"),
+            ArgText::Limit(u64::MAX) => f.write_str("unlimited"),
+            ArgText::Limit(limit) => write!(f, "{limit}"),
+            ArgText::Octal(mode) => write!(f, "{mode:04o}"),
+            ArgText::Hex(bits) => write!(f, "{bits:#x}"),
+            ArgText::Word(word) => f.write_str(word),
+            ArgText::Slot(Slot(slot)) => write!(f, "{slot}"),
+            ArgText::Text(text) => quoted(f, text.to_bytes()),
+            ArgText::Signals(set) => {
+                let numbers = (1..=64u32).filter(|signal| set >> (signal - 1) & 1 == 1);
+                comma_separated(f, numbers, |f, signal| match signal_name(signal) {
+                    Some(name) => f.write_str(name),
+                    None => write!(f, "{signal}"),
+                })
+            }
+            ArgText::Cpus(mask) => {
+                let cpus = (0..mask.len() as u32 * 8)
+                    .filter(|cpu| mask[*cpu as usize / 8] >> (cpu % 8) & 1 == 1);
+                comma_separated(f, cpus, |f, cpu| write!(f, "{cpu}"))
+            }
+            ArgText::Ids(list) => {
+                let ids = list.as_chunks::<4>().0.iter().map(|id| u32::from_le_bytes(*id));
+                comma_separated(f, ids, |f, id| write!(f, "{id}"))
+            }
+        }
+    }
+}
+
+fn comma_separated(
+    f: &mut fmt::Formatter<'_>,
+    items: impl Iterator<Item = u32>,
+    mut one: impl FnMut(&mut fmt::Formatter<'_>, u32) -> fmt::Result,
+) -> fmt::Result {
+    let mut any = false;
+    for item in items {
+        if any {
+            f.write_str(",")?;
+        }
+        any = true;
+        one(f, item)?;
+    }
+    if any { Ok(()) } else { f.write_str("none") }
+}
+
+/// Text as a shell would need it: bare if it is plain, else in double quotes with escapes, so that
+/// no byte of a plan reaches a terminal raw.
+fn quoted(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+=:,@%^~".contains(byte);
+    if !bytes.is_empty() && bytes.iter().all(plain) {
+        return write!(f, "{}", bytes.escape_ascii());
+    }
+    f.write_str("\"")?;
+    for chunk in bytes.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            match character {
+                '"' | '\\' => write!(f, "\\{character}")?,
+                _ if character.is_control() => write!(f, "{}", character.escape_default())?,
+                _ => write!(f, "{character}")?,
+            }
+        }
+        for byte in chunk.invalid() {
+            write!(f, "\\x{byte:02x}")?;
+        }
+    }
+    f.write_str("\"")
+}
+
+impl<'a> Op<'a> {
+    /// Calls `field` with the name and value of each thing that the op carries.
+    pub fn fields(&self, field: &mut dyn FnMut(&'static str, ArgText<'a>)) {
+        use ArgText::{Cpus, Hex, Ids, Limit, Number, Octal, Signals, Text, Word};
+        let id = |id: u32| if id == u32::MAX { Word("keep") } else { Number(id.into()) };
+        match *self {
+            Op::SetSid | Op::Subreaper | Op::NoNewPrivs => {}
+            Op::Fail { errno } => match errno_name(errno) {
+                Some(name) => field("errno", Word(name)),
+                None => field("errno", Number(errno.into())),
+            },
+            Op::SetPgid { pgid: 0 } => field("pgid", Word("new")),
+            Op::SetPgid { pgid } => field("pgid", Number(pgid.into())),
+            Op::ControllingTty { slot }
+            | Op::Foreground { slot }
+            | Op::ChrootSlot { slot }
+            | Op::ChdirSlot { slot } => field("slot", ArgText::Slot(slot)),
+            Op::PutFd { slot, fd } => {
+                field("fd", Number(fd.into()));
+                field("slot", ArgText::Slot(slot));
+            }
+            Op::OpenNull { fd, access } => {
+                field("fd", Number(fd.into()));
+                field("access", Word(["r", "w", "rw"][access as usize]));
+            }
+            Op::OomScoreAdj { value } | Op::Nice { value } => field("value", Number(value.into())),
+            Op::Rlimit { resource, soft, hard } => {
+                match resource_name(resource) {
+                    Some(name) => field("resource", Word(name)),
+                    None => field("resource", Number(resource.into())),
+                }
+                field("soft", Limit(soft));
+                field("hard", Limit(hard));
+            }
+            Op::Sched { policy, priority, flags, runtime_ns, deadline_ns, period_ns } => {
+                match sched_policy_name(policy) {
+                    Some(name) => field("policy", Word(name)),
+                    None => field("policy", Number(policy.into())),
+                }
+                field("priority", Number(priority.into()));
+                if flags != 0 {
+                    field("flags", Hex(flags.into()));
+                }
+                for (name, ns) in [
+                    ("runtime_ns", runtime_ns),
+                    ("deadline_ns", deadline_ns),
+                    ("period_ns", period_ns),
+                ] {
+                    if ns != 0 {
+                        field(name, Limit(ns));
+                    }
+                }
+            }
+            Op::Affinity { mask } => field("cpus", Cpus(mask)),
+            Op::IoPriority { value } => {
+                let class = ["none", "realtime", "best-effort", "idle"][(value >> 13 & 3) as usize];
+                field("class", Word(class));
+                field("level", Number((value & 0x1fff).into()));
+            }
+            Op::TimerSlack { ns } => field("ns", Limit(ns)),
+            Op::ChrootPath { path } | Op::ChdirPath { path } => field("path", Text(path)),
+            Op::Umask { mode } => field("mode", Octal(mode)),
+            Op::Groups { list } => field("gids", Ids(list)),
+            Op::Gid { real, effective, saved } | Op::Uid { real, effective, saved } => {
+                field("real", id(real));
+                field("effective", id(effective));
+                field("saved", id(saved));
+            }
+            Op::DeathSignal { signal } => match signal_name(signal) {
+                Some(name) => field("signal", Word(name)),
+                None => field("signal", Number(signal.into())),
+            },
+            Op::Personality { persona } => field("persona", Hex(persona.into())),
+            Op::SignalIgnore { set } | Op::SignalMask { set } => field("signals", Signals(set)),
+            Op::ExecPath { path, flags } => {
+                field("path", Text(path));
+                exec_flags(flags, field);
+            }
+            Op::ExecSlot { slot, flags } => {
+                field("slot", ArgText::Slot(slot));
+                exec_flags(flags, field);
+            }
+            Op::ExecName { name, search, flags } => {
+                field("name", Text(name));
+                field("search", Text(search));
+                exec_flags(flags, field);
+            }
+        }
+    }
+}
+
+fn exec_flags<'a>(flags: ExecFlags, field: &mut dyn FnMut(&'static str, ArgText<'a>)) {
+    if flags.contains(ExecFlags::SHELL) {
+        field("otherwise", ArgText::Word("/bin/sh"));
+    }
+    if flags.contains(ExecFlags::KEEP_OPEN) {
+        field("descriptor", ArgText::Word("stays-open"));
+    }
+}
+
+impl fmt::Display for Op<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code().name())?;
+        let mut out = Ok(());
+        self.fields(&mut |name, value| {
+            if out.is_ok() {
+                out = write!(f, " {name}={value}");
+            }
+        });
+        out
+    }
+}
+
+impl fmt::Debug for Plan<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&Explained(*self), f)
+    }
+}
+
+/// A plan, printed as lines for people: what is kept, the ops in order, argv and envp.
+#[derive(Clone, Copy)]
+pub struct Explained<'a>(pub Plan<'a>);
+
+impl Keep {
+    /// The names of what is kept.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        [
+            (Keep::CWD, "working directory"),
+            (Keep::UMASK, "umask"),
+            (Keep::SESSION, "session"),
+            (Keep::IGNORED_SIGNALS, "ignored signals"),
+            (Keep::SIGNAL_MASK, "signal mask"),
+        ]
+        .into_iter()
+        .filter(move |(bit, _)| self.contains(*bit))
+        .map(|(_, name)| name)
+    }
+}
+
+impl fmt::Display for Explained<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plan = self.0;
+        let route = match plan.route() {
+            crate::op::Route::Direct => "direct",
+            crate::op::Route::Seed => "through the seed",
+        };
+        writeln!(
+            f,
+            "plan: {} bytes, {} ops, {} grant slots, executed {route}",
+            plan.as_bytes().len(),
+            plan.entries().len(),
+            plan.slots()
+        )?;
+        for kept in plan.keep().names() {
+            writeln!(f, "  keep  {kept}")?;
+        }
+        for (index, op) in plan.ops().enumerate() {
+            match op {
+                Some(op) => writeln!(f, "  {index:4}  {op}")?,
+                None => writeln!(f, "  {index:4}  ?")?,
+            }
+        }
+        for (name, list) in [("argv", plan.argv()), ("envp", plan.envp())] {
+            for (index, string) in list.enumerate() {
+                writeln!(f, "  {name}[{index}]  {}", ArgText::Text(string))?;
+            }
+        }
+        Ok(())
+    }
+}

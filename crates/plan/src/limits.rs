@@ -1,0 +1,31 @@
+//! Every length, count and number in a plan has a limit, and this is where it stands.
+
+/// Bytes of a whole plan. The kernel takes at most 6 MiB of argv and envp.
+pub const PLAN_BYTES_MAX: usize = 8 << 20;
+/// Entries of a plan.
+pub const ENTRIES_MAX: u32 = 4096;
+/// Grant slots of a plan.
+pub const SLOTS_MAX: u32 = 1024;
+/// The highest descriptor number that a grant may be put at: the kernel's default `fs.nr_open` less one.
+pub const FD_MAX: u32 = (1 << 20) - 1;
+/// Bytes of a path with its NUL: the kernel's `PATH_MAX`.
+pub const PATH_BYTES_MAX: usize = 4096;
+/// Bytes of one argument or environment string with its NUL: the kernel's `MAX_ARG_STRLEN`.
+pub const STRING_BYTES_MAX: usize = 128 << 10;
+/// Bytes of argv and envp together, with NULs and eight bytes of pointer each: 3/4 of the kernel's
+/// default stack limit of 8 MiB.
+pub const STRINGS_BYTES_MAX: usize = 6 << 20;
+/// Strings in argv or in envp.
+pub const STRINGS_MAX: u32 = 1 << 19;
+/// Bytes of a search list (`PATH`) with its NUL.
+pub const SEARCH_BYTES_MAX: usize = STRING_BYTES_MAX;
+/// Supplementary groups: the kernel's `NGROUPS_MAX`.
+pub const GROUPS_MAX: usize = 65_536;
+/// Bytes of a CPU mask: 8 192 CPUs, the kernel's largest `NR_CPUS`.
+pub const CPU_MASK_BYTES_MAX: usize = 1024;
+/// `RLIMIT_*` numbers are below this.
+pub const RESOURCES_MAX: u32 = 16;
+/// Signals are 1 to this.
+pub const SIGNAL_MAX: u32 = 64;
+/// The largest pid the kernel hands out (`PID_MAX_LIMIT`).
+pub const PID_MAX: u32 = 1 << 22;
