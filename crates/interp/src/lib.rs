@@ -1,0 +1,45 @@
+//! The interpreter: it performs the ops of a checked plan on the task that calls it.
+//!
+//! It runs in a child that may share every byte of memory with a threaded parent, so it cannot
+//! name an allocator, a lock, libc, thread-local storage or a panic: the crates it may use have
+//! none, and `cargo xtask tidy` looks for their symbols in what the compiler made of it.
+//! It must never decide anything; whatever can be known before the clone was decided before.
+#![no_std]
+
+mod child;
+mod fault;
+mod fds;
+#[cfg(feature = "launcher")]
+mod launcher;
+mod ops;
+mod start;
+mod trace;
+
+pub use child::{Brief, ChildState, Shared, enter};
+pub use fault::{Fault, Step};
+#[cfg(feature = "launcher")]
+pub use launcher::{Arena, End, Launch, Launched, clone3_refused, launch};
+pub use ops::{Context, apply};
+pub use start::{Image, start};
+pub use trace::{Trace, now_ns};
+
+use embryo_plan::Plan;
+
+/// Applies every op of a plan and starts its image. It returns only to say what failed.
+///
+/// # Safety
+/// As [`start`]: `image` must hold the pointer arrays of this plan's argv and envp. The calling
+/// task must be a child made for this plan, since whatever it was is lost.
+#[must_use]
+pub unsafe fn run(
+    plan: &Plan<'_>,
+    context: &mut Context<'_>,
+    image: &Image,
+    entering: &mut dyn FnMut(&Context<'_>),
+) -> Fault {
+    if let Err(fault) = apply(plan, context) {
+        return fault;
+    }
+    // SAFETY: the caller vouches for the image and for the task.
+    unsafe { start(plan, context, image, entering) }
+}

@@ -1,0 +1,221 @@
+//! The dispatch: one match, one line per op.
+
+use crate::fault::{Fault, Step};
+use crate::fds::Descriptors;
+use crate::trace::{Trace, now_ns};
+use core::num::NonZeroU64;
+use embryo_plan::{Op, OpCode, Plan};
+use embryo_syscall::{self as sys, Errno, Result, SchedAttr};
+use rustix::fd::BorrowedFd;
+use rustix::process::{Pid, Signal};
+
+/// What an execution needs besides the plan, prepared by the executor before the clone.
+pub struct Context<'a> {
+    /// Slot → descriptor number in this task.
+    pub slots: &'a mut [i32],
+    /// The executor's own descriptor, closed on exec; -1 if it has none.
+    pub control: i32,
+    /// The pid that the parent must have when a death signal is set; 0 if nobody asked.
+    pub parent: i32,
+    /// The mask of the thread that spawned, for a plan that keeps it.
+    pub caller_mask: u64,
+    /// Whether handlers of the creator may still be installed (clone without CLEAR_SIGHAND).
+    pub handlers: bool,
+    /// Above every descriptor number that may be open.
+    pub table_end: u32,
+    /// Room for one record per op, or nothing.
+    pub trace: &'a mut [Trace],
+    /// How many records were written.
+    pub traced: usize,
+}
+
+impl Context<'_> {
+    pub(crate) fn record(&mut self, index: u32, outcome: Result<()>, since: u64) {
+        if let Some(record) = self.trace.get_mut(self.traced) {
+            let errno = outcome.err().map_or(0, |errno| u32::from(errno.number()));
+            *record = Trace { index, errno, ns: now_ns().wrapping_sub(since) };
+            self.traced = self.traced.wrapping_add(1);
+        }
+    }
+
+    pub(crate) fn clock(&self) -> u64 {
+        if self.trace.is_empty() { 0 } else { now_ns() }
+    }
+}
+
+/// Applies the ops of a plan in order, up to the one that starts the image. The first that fails
+/// ends it.
+///
+/// # Errors
+/// The fault: which op, and what the kernel answered.
+pub fn apply(plan: &Plan<'_>, context: &mut Context<'_>) -> core::result::Result<(), Fault> {
+    for (index, op) in plan.ops().enumerate() {
+        let index = index as u32;
+        let Some(op) = op else {
+            return Err(Fault::step(Step::Decode, Errno::INVAL));
+        };
+        if op.is_start() {
+            break;
+        }
+        let since = context.clock();
+        let outcome = apply_one(&op, context);
+        context.record(index, outcome, since);
+        outcome.map_err(|errno| Fault::op(index, op.code(), errno))?;
+    }
+    Ok(())
+}
+
+fn apply_one(op: &Op<'_>, context: &mut Context<'_>) -> Result<()> {
+    let mut fds = Descriptors { slots: context.slots, control: context.control };
+    let outcome = match *op {
+        Op::Fail { errno } => Err(Errno::new(errno as u16)),
+        Op::SetSid => done(rustix::process::setsid()),
+        Op::SetPgid { pgid } => done(rustix::process::setpgid(None, Pid::from_raw(pgid as i32))),
+        Op::ControllingTty { slot } => fds.get(slot).and_then(controlling_tty),
+        Op::Foreground { slot } => fds.get(slot).and_then(foreground),
+        Op::PutFd { slot, fd } => fds.put(slot, fd as i32),
+        Op::OpenNull { fd, access } => fds.null(fd as i32, access as u32),
+        Op::OomScoreAdj { value } => oom_score_adj(value),
+        Op::Rlimit { resource, soft, hard } => sys::setrlimit(resource, soft, hard),
+        Op::Sched { .. } => sched(op),
+        Op::Nice { value } => sys::setpriority_self(value),
+        Op::Affinity { mask } => sys::sched_set_affinity(mask),
+        Op::IoPriority { value } => sys::ioprio_set(value),
+        Op::TimerSlack { ns } => done(rustix::thread::set_current_timer_slack(NonZeroU64::new(ns))),
+        Op::ChrootPath { path } => done(rustix::process::chroot(path)),
+        Op::ChrootSlot { slot } => fds.get(slot).and_then(fchdir).and_then(|()| sys::chroot_here()),
+        Op::ChdirPath { path } => done(rustix::process::chdir(path)),
+        Op::ChdirSlot { slot } => fds.get(slot).and_then(fchdir),
+        Op::Umask { mode } => umask(mode),
+        Op::Groups { list } => sys::setgroups(list),
+        Op::Gid { real, effective, saved } => sys::set_res_gid(real, effective, saved),
+        Op::Uid { real, effective, saved } => sys::set_res_uid(real, effective, saved),
+        Op::DeathSignal { signal } => death_signal(signal, context.parent),
+        Op::Subreaper => done(rustix::process::set_child_subreaper(Some(Pid::INIT))),
+        Op::Personality { persona } => sys::set_personality(persona).map(drop),
+        Op::NoNewPrivs => done(rustix::thread::set_no_new_privs(true)),
+        // Dispositions and mask are set at the end of the build, when no signal may be lost.
+        Op::SignalIgnore { .. } | Op::SignalMask { .. } => Ok(()),
+        // The start is not applied but entered; see `start`.
+        Op::ExecPath { .. } | Op::ExecSlot { .. } | Op::ExecName { .. } => Err(Errno::INVAL),
+        _ => Err(Errno::NOSYS),
+    };
+    context.control = fds.control;
+    outcome
+}
+
+/// The outcome of a call of rustix's, whose value does not matter.
+fn done<T>(outcome: rustix::io::Result<T>) -> Result<()> {
+    match outcome {
+        Ok(_) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Borrows a descriptor of this task's own table.
+fn borrow<'a>(fd: i32) -> Result<BorrowedFd<'a>> {
+    if fd < 0 {
+        return Err(Errno::BADF);
+    }
+    // SAFETY: not -1, and nothing but this interpreter closes a descriptor in this task's table;
+    // were it closed all the same, the kernel answers EBADF.
+    Ok(unsafe { BorrowedFd::borrow_raw(fd) })
+}
+
+fn controlling_tty(fd: i32) -> Result<()> {
+    done(rustix::process::ioctl_tiocsctty(borrow(fd)?))
+}
+
+/// Every signal is blocked during a build, so SIGTTOU cannot stop a child that is not yet in the
+/// foreground: the kernel lets a task that blocks it set the group.
+fn foreground(fd: i32) -> Result<()> {
+    done(rustix::termios::tcsetpgrp(borrow(fd)?, rustix::process::getpgrp()))
+}
+
+fn fchdir(fd: i32) -> Result<()> {
+    done(rustix::process::fchdir(borrow(fd)?))
+}
+
+fn umask(mode: u32) -> Result<()> {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(mode));
+    Ok(())
+}
+
+fn sched(op: &Op<'_>) -> Result<()> {
+    let Op::Sched { policy, priority, flags, runtime_ns, deadline_ns, period_ns } = *op else {
+        return Err(Errno::INVAL);
+    };
+    // The nice value travels in the same struct and is to stay what it is.
+    let nice = sys::sched_getattr(0)?.nice;
+    let flags = flags.into();
+    sys::sched_setattr(&SchedAttr {
+        policy,
+        flags,
+        nice,
+        priority,
+        runtime_ns,
+        deadline_ns,
+        period_ns,
+        ..SchedAttr::default()
+    })
+}
+
+/// Sets the signal, then looks whether the parent died in between: the kernel looks only at the
+/// moment of its death.
+fn death_signal(signal: u32, parent: i32) -> Result<()> {
+    // SAFETY: a death signal is only sent, never handled here; the number was checked to be a
+    // signal, and a real-time one has no name that rustix could check.
+    let signal = unsafe { Signal::from_raw_unchecked(signal as i32) };
+    rustix::process::set_parent_process_death_signal(Some(signal))?;
+    let now = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
+    if parent != 0 && now != parent { Err(Errno::SRCH) } else { Ok(()) }
+}
+
+fn oom_score_adj(value: i32) -> Result<()> {
+    let file = sys::open(c"/proc/self/oom_score_adj", 1)?;
+    let mut digits = [0u8; 12];
+    let text = decimal(value, &mut digits);
+    let written = sys::write(file, text).map(drop);
+    sys::close(file)?;
+    written
+}
+
+/// Writes a number to the end of `buffer` and returns the part that was written.
+pub(crate) fn decimal(value: i32, buffer: &mut [u8; 12]) -> &[u8] {
+    let mut rest = value.unsigned_abs();
+    let mut from = buffer.len();
+    for (at, byte) in buffer.iter_mut().enumerate().rev() {
+        from = at;
+        if rest == 0 && at < 11 {
+            if value < 0 {
+                *byte = b'-';
+            } else {
+                from = at.wrapping_add(1);
+            }
+            break;
+        }
+        *byte = b'0'.wrapping_add((rest % 10) as u8);
+        rest /= 10;
+    }
+    buffer.get(from..).unwrap_or(&[])
+}
+
+/// The op that starts the image, with its index.
+pub(crate) fn start_op<'a>(plan: &Plan<'a>) -> Option<(u32, OpCode, Op<'a>)> {
+    let index = (plan.entries().len() as u32).wrapping_sub(1);
+    let op = plan.op(index)?;
+    op.is_start().then_some((index, op.code(), op))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::decimal;
+
+    #[test]
+    fn decimal_writes_what_format_would() {
+        for value in [0, 1, -1, 9, 10, -1000, 1000, 999, i32::MAX, i32::MIN] {
+            extern crate std;
+            assert_eq!(decimal(value, &mut [0; 12]), std::format!("{value}").as_bytes());
+        }
+    }
+}
