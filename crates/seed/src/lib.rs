@@ -1,0 +1,18 @@
+//! What an embryo runs before it has an image of its own.
+//!
+//! The executable (`main.rs`) holds an entry point and nothing else; what it does is here, so that
+//! it can be read, tested and fuzzed like any library. It is the same [`embryo_interp`] that a
+//! directly made child runs, fed from a socket.
+//!
+//! The seed trusts its owner, who made it, and checks lengths because memory safety depends on
+//! them. It must never outlive a start: it becomes the image or it exits.
+#![no_std]
+
+mod serve;
+mod wire;
+
+pub use serve::{CONTROL_FD, serve};
+pub use wire::{
+    GRANTS_PER_MESSAGE, INLINE_PLAN_MAX, REPLY_LEN, REQUEST_LEN, Reply, ReplyKind, Request,
+    RequestFlags, RequestKind, SEED_NAME,
+};

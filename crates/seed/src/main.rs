@@ -1,0 +1,127 @@
+//! The entry point of the seed, and the four functions that the compiler takes for granted.
+//!
+//! There is no standard library, no libc and no allocator. A panic cannot happen, and the linker
+//! is made to prove it: the handler calls a function that does not exist.
+#![no_std]
+#![no_main]
+
+use embryo_seed::{CONTROL_FD, serve};
+
+#[cfg(target_arch = "x86_64")]
+core::arch::global_asm!(
+    ".globl _start",
+    "_start:",
+    "xor ebp, ebp",
+    "and rsp, -16",
+    "call {main}",
+    "ud2",
+    main = sym main,
+);
+
+#[cfg(target_arch = "aarch64")]
+core::arch::global_asm!(
+    ".globl _start",
+    "_start:",
+    "mov x29, xzr",
+    "mov x30, xzr",
+    "bl {main}",
+    "brk 1",
+    main = sym main,
+);
+
+extern "C" fn main() -> ! {
+    // SAFETY: this process was made to be the image of whatever plan arrives.
+    unsafe { serve(CONTROL_FD) };
+    embryo_syscall::exit(127)
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    unsafe extern "C" {
+        // Defined nowhere. If this appears in a link error, some code of the seed can panic.
+        fn embryo_seed_code_can_panic() -> !;
+    }
+    // SAFETY: never linked, hence never called.
+    unsafe { embryo_seed_code_can_panic() }
+}
+
+/// The memory functions that the compiler emits calls to.
+mod memory {
+    /// # Safety
+    /// As memcpy(3).
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, len: usize) -> *mut u8 {
+        for at in 0..len {
+            // SAFETY: within both ranges, which the caller vouches for. Volatile, so that the
+            // compiler does not recognise the loop and call this very function.
+            let byte = unsafe { from.wrapping_add(at).read_volatile() };
+            // SAFETY: as above.
+            unsafe { to.wrapping_add(at).write_volatile(byte) };
+        }
+        to
+    }
+
+    /// # Safety
+    /// As memmove(3).
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, len: usize) -> *mut u8 {
+        if (to as usize) <= (from as usize) {
+            // SAFETY: forwards is right when the target lies below the source.
+            return unsafe { memcpy(to, from, len) };
+        }
+        for at in (0..len).rev() {
+            // SAFETY: within both ranges, which the caller vouches for.
+            let byte = unsafe { from.wrapping_add(at).read_volatile() };
+            // SAFETY: as above.
+            unsafe { to.wrapping_add(at).write_volatile(byte) };
+        }
+        to
+    }
+
+    /// # Safety
+    /// As memset(3).
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn memset(to: *mut u8, byte: i32, len: usize) -> *mut u8 {
+        for at in 0..len {
+            // SAFETY: within the range, which the caller vouches for.
+            unsafe { to.wrapping_add(at).write_volatile(byte as u8) };
+        }
+        to
+    }
+
+    /// # Safety
+    /// As memcmp(3).
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, len: usize) -> i32 {
+        for at in 0..len {
+            // SAFETY: within both ranges, which the caller vouches for.
+            let left = unsafe { a.wrapping_add(at).read_volatile() };
+            // SAFETY: as above.
+            let right = unsafe { b.wrapping_add(at).read_volatile() };
+            if left != right {
+                return i32::from(left) - i32::from(right);
+            }
+        }
+        0
+    }
+
+    /// # Safety
+    /// As memcmp(3).
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn bcmp(a: *const u8, b: *const u8, len: usize) -> i32 {
+        // SAFETY: the caller vouches for both ranges.
+        unsafe { memcmp(a, b, len) }
+    }
+
+    /// # Safety
+    /// As strlen(3).
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn strlen(text: *const u8) -> usize {
+        let mut len = 0usize;
+        // SAFETY: no further than the NUL, which the caller vouches for.
+        while unsafe { text.wrapping_add(len).read_volatile() } != 0 {
+            len = len.wrapping_add(1);
+        }
+        len
+    }
+}

@@ -1,0 +1,208 @@
+//! The receive loop: one request, its grants, then the interpreter.
+
+use crate::wire::{
+    GRANTS_PER_MESSAGE, INLINE_PLAN_MAX, REQUEST_LEN, Reply, Request, RequestFlags, RequestKind,
+    SEED_NAME,
+};
+use core::ffi::{CStr, c_char, c_void};
+use embryo_interp::{Context, Fault, Image, Step, Trace};
+use embryo_plan::{Plan, limits};
+use embryo_syscall::{self as sys, Errno};
+use rustix::fd::BorrowedFd;
+use rustix::mm::{MapFlags, ProtFlags};
+use zerocopy::{FromBytes, IntoBytes};
+
+/// Where the seed finds its end of the control socket. Above stdio, so that grants which arrive
+/// for 0, 1 and 2 find those free.
+pub const CONTROL_FD: i32 = 3;
+
+const TRACE_MAX: usize = 1024;
+
+/// Receives one request on `control` and becomes its image; otherwise reports the fault.
+///
+/// # Safety
+/// The calling task must be a process of its own with nothing to lose: its descriptors,
+/// credentials and image are replaced.
+pub unsafe fn serve(control: i32) {
+    let _ = rustix::thread::set_name(SEED_NAME);
+    let mut traced = 0;
+    // SAFETY: the caller vouches for the task.
+    let (control, fault) = match unsafe { launch(control, &mut traced) } {
+        Ok(never) => match never {},
+        Err(failed) => failed,
+    };
+    let _ = sys::send_with_fds(control, Reply::fault(fault, traced).as_bytes(), &[], &[]);
+}
+
+enum Never {}
+
+/// # Safety
+/// As [`serve`].
+unsafe fn launch(control: i32, traced: &mut usize) -> Result<Never, (i32, Fault)> {
+    let seed = |errno| (control, Fault::step(Step::Seed, errno));
+    let memory = Memory::new().map_err(seed)?;
+    let (request, plan, slots) = receive(control, memory.message, memory.slots).map_err(seed)?;
+    let plan = Plan::split(plan).ok_or(seed(Errno::BADMSG))?;
+    if plan.slots() as usize != slots.len() {
+        return Err(seed(Errno::BADMSG));
+    }
+    let image = pointers(&plan, memory.pointers).map_err(seed)?;
+    let trace = match request.flags & RequestFlags::TRACE {
+        0 => &mut [],
+        _ => memory.trace,
+    };
+    let mut context = Context {
+        slots,
+        control,
+        parent: request.owner,
+        caller_mask: request.caller_mask,
+        handlers: false,
+        table_end: limits::FD_MAX,
+        trace,
+        traced: 0,
+    };
+    let mut entering = |context: &Context<'_>| {
+        let records = context.trace.get(..context.traced).unwrap_or(&[]);
+        let reply = Reply::entering(records.len());
+        let _ = sys::send_with_fds(context.control, reply.as_bytes(), bytes_of(records), &[]);
+    };
+    // SAFETY: the arrays were made for this plan just now and belong to this process alone,
+    // which exists for it.
+    let fault = unsafe { embryo_interp::run(&plan, &mut context, &image, &mut entering) };
+    *traced = 0;
+    Err((context.control, fault))
+}
+
+fn bytes_of(records: &[Trace]) -> &[u8] {
+    // SAFETY: a Trace is two u32s and a u64 without padding, so every byte of it is a value.
+    unsafe { core::slice::from_raw_parts(records.as_ptr().cast(), size_of_val(records)) }
+}
+
+/// What the seed needs besides its stack, mapped when it starts and touched as far as it is used.
+struct Memory {
+    message: &'static mut [u8],
+    slots: &'static mut [i32],
+    trace: &'static mut [Trace],
+    pointers: &'static mut [*const c_char],
+}
+
+const POINTERS: usize = 4096;
+const MESSAGE: usize = REQUEST_LEN + INLINE_PLAN_MAX;
+
+impl Memory {
+    fn new() -> Result<Self, Errno> {
+        Ok(Self {
+            message: map_slice(MESSAGE)?,
+            slots: map_slice(limits::SLOTS_MAX as usize)?,
+            trace: map_slice(TRACE_MAX)?,
+            pointers: map_slice(POINTERS)?,
+        })
+    }
+}
+
+/// Types for which all-zero bytes are a value.
+trait Zeroed {}
+impl Zeroed for u8 {}
+impl Zeroed for i32 {}
+impl Zeroed for Trace {}
+impl Zeroed for *const c_char {}
+
+fn map_slice<T: Zeroed>(count: usize) -> Result<&'static mut [T], Errno> {
+    let len = count.checked_mul(size_of::<T>()).ok_or(Errno::NOMEM)?;
+    // SAFETY: a fresh private mapping at an address of the kernel's choice touches nothing.
+    let at = unsafe {
+        rustix::mm::mmap_anonymous(
+            core::ptr::null_mut(),
+            len,
+            ProtFlags::READ | ProtFlags::WRITE,
+            MapFlags::PRIVATE,
+        )
+    }?;
+    // SAFETY: the mapping is page-aligned, `len` bytes long, zero-filled (a value of T), never
+    // unmapped, and nobody else has its address.
+    Ok(unsafe { core::slice::from_raw_parts_mut(at.cast(), count) })
+}
+
+/// Maps the plan that a memfd holds.
+fn map_plan(fd: i32, len: usize) -> Result<&'static [u8], Errno> {
+    if len > limits::PLAN_BYTES_MAX || fd < 0 {
+        return Err(Errno::MSGSIZE);
+    }
+    // SAFETY: the descriptor arrived with the message and nothing has closed it.
+    let file = unsafe { BorrowedFd::borrow_raw(fd) };
+    // SAFETY: a fresh private mapping at an address of the kernel's choice touches nothing.
+    let at: *mut c_void = unsafe {
+        rustix::mm::mmap(core::ptr::null_mut(), len, ProtFlags::READ, MapFlags::PRIVATE, file, 0)
+    }?;
+    // SAFETY: the mapping is `len` bytes long and never unmapped; the owner sealed the memfd
+    // against shrinking and writing before it sent it.
+    Ok(unsafe { core::slice::from_raw_parts(at.cast(), len) })
+}
+
+type Received = (Request, &'static [u8], &'static mut [i32]);
+
+fn receive(
+    control: i32,
+    message: &'static mut [u8],
+    slots: &'static mut [i32],
+) -> Result<Received, Errno> {
+    let mut arrived = [-1i32; sys::SCM_MAX_FDS];
+    let (len, mut count) = sys::recv_with_fds(control, message, &mut arrived, true)?;
+    let message = message.get(..len).ok_or(Errno::BADMSG)?;
+    let (request, rest) = Request::read_from_prefix(message).map_err(|_| Errno::BADMSG)?;
+    if request.magic != Request::MAGIC || request.kind != RequestKind::Launch as u32 {
+        return Err(Errno::BADMSG);
+    }
+    let mut grants: &[i32] = arrived.get(..count).unwrap_or(&[]);
+    let plan = if request.flags & RequestFlags::PLAN_IN_FD == 0 {
+        rest.get(..request.plan_len as usize).ok_or(Errno::BADMSG)?
+    } else {
+        let (fd, others) = grants.split_first().ok_or(Errno::BADMSG)?;
+        grants = others;
+        map_plan(*fd, request.plan_len as usize)?
+    };
+    let slots = slots.get_mut(..request.grants as usize).ok_or(Errno::BADMSG)?;
+    let mut filled = 0usize;
+    loop {
+        for fd in grants {
+            *slots.get_mut(filled).ok_or(Errno::BADMSG)? = *fd;
+            filled = filled.wrapping_add(1);
+        }
+        if filled == slots.len() {
+            return Ok((request, plan, slots));
+        }
+        let mut more = Request::default();
+        (_, count) = sys::recv_with_fds(control, more.as_mut_bytes(), &mut arrived, true)?;
+        if more.kind != RequestKind::Grants as u32 || count == 0 || count > GRANTS_PER_MESSAGE {
+            return Err(Errno::BADMSG);
+        }
+        grants = arrived.get(..count).unwrap_or(&[]);
+    }
+}
+
+/// Lays out argv and envp as execve(2) takes them, with the spare element in front.
+fn pointers(plan: &Plan<'_>, room: &'static mut [*const c_char]) -> Result<Image, Errno> {
+    let argv_at = 1usize;
+    let envp_at = plan.argv().count().wrapping_add(2);
+    let needed = envp_at.wrapping_add(plan.envp().count()).wrapping_add(1);
+    let table = if needed <= room.len() { room } else { map_slice(needed)? };
+    fill(table, argv_at, plan.argv())?;
+    fill(table, envp_at, plan.envp())?;
+    let argv = table.get_mut(argv_at).ok_or(Errno::NOMEM)?;
+    let argv: *mut *const c_char = argv;
+    let envp = argv.wrapping_add(envp_at.wrapping_sub(argv_at));
+    Ok(Image { argv, envp })
+}
+
+fn fill<'a>(
+    table: &mut [*const c_char],
+    mut at: usize,
+    strings: impl Iterator<Item = &'a CStr>,
+) -> Result<(), Errno> {
+    for string in strings {
+        *table.get_mut(at).ok_or(Errno::BADMSG)? = string.as_ptr();
+        at = at.wrapping_add(1);
+    }
+    // The table was zeroed, so the NULL that ends the array stands there already.
+    if at < table.len() { Ok(()) } else { Err(Errno::BADMSG) }
+}

@@ -1,0 +1,123 @@
+//! The messages between an owner and its seed.
+//!
+//! One `SOCK_SEQPACKET` message is one request or one reply: a fixed head, then bytes. Grants travel
+//! as `SCM_RIGHTS` in slot order; a request with more of them than one message carries is
+//! followed by messages that carry the rest. Both sides are of one build, so the version only
+//! guards against a stale image.
+
+use embryo_interp::Fault;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// The name (`comm`) of a process that is still a seed; an image that starts takes another.
+pub const SEED_NAME: &core::ffi::CStr = c"embryo:seed";
+/// Bytes of a plan that travel in the message itself; a longer one travels as a sealed memfd.
+pub const INLINE_PLAN_MAX: usize = 48 << 10;
+/// Grants in one message.
+pub const GRANTS_PER_MESSAGE: usize = embryo_syscall::SCM_MAX_FDS - 1;
+/// Bytes of a request's head.
+pub const REQUEST_LEN: usize = size_of::<Request>();
+/// Bytes of a reply's head.
+pub const REPLY_LEN: usize = size_of::<Reply>();
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum RequestKind {
+    /// Apply the plan's ops and start its image.
+    Launch = 1,
+    /// More grants for the request before.
+    Grants = 2,
+}
+
+/// Bits of [`Request::flags`].
+#[derive(Clone, Copy, Debug)]
+pub struct RequestFlags;
+
+impl RequestFlags {
+    /// The plan is not in the message but in a memfd, which is the first descriptor of it.
+    pub const PLAN_IN_FD: u32 = 1;
+    /// Answer with a record for each op.
+    pub const TRACE: u32 = 2;
+}
+
+/// The head of a request.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Request {
+    /// [`Request::MAGIC`].
+    pub magic: u32,
+    /// [`RequestKind`].
+    pub kind: u32,
+    /// [`RequestFlags`].
+    pub flags: u32,
+    /// Bytes of the plan.
+    pub plan_len: u32,
+    /// Grants of the request in all.
+    pub grants: u32,
+    /// The owner's pid, for ops that look whether it still lives.
+    pub owner: i32,
+    /// The signal mask of the thread that spawned.
+    pub caller_mask: u64,
+}
+
+impl Request {
+    /// Marks a request of this build.
+    pub const MAGIC: u32 = 0x5344_0001;
+}
+
+/// What a reply says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum ReplyKind {
+    /// exec is about to be called.
+    Entering = 1,
+    /// Something failed; the seed exits.
+    Fault = 2,
+}
+
+/// The head of a reply; trace records follow.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Reply {
+    /// [`ReplyKind`].
+    pub kind: u32,
+    /// Index of the op, or the number of a step.
+    pub index: u32,
+    /// Code of the op.
+    pub code: u16,
+    /// The errno.
+    pub errno: u16,
+    /// Trace records that follow.
+    pub traced: u32,
+}
+
+impl Reply {
+    /// The image is about to be entered.
+    #[must_use]
+    pub fn entering(traced: usize) -> Self {
+        Self { kind: ReplyKind::Entering as u32, traced: traced as u32, ..Self::default() }
+    }
+
+    /// A fault.
+    #[must_use]
+    pub fn fault(fault: Fault, traced: usize) -> Self {
+        Self {
+            kind: ReplyKind::Fault as u32,
+            index: fault.index,
+            code: fault.code,
+            errno: fault.errno,
+            traced: traced as u32,
+        }
+    }
+
+    /// What it says, if it says something known.
+    #[must_use]
+    pub fn meaning(&self) -> Option<(ReplyKind, Fault)> {
+        let fault = Fault { index: self.index, code: self.code, errno: self.errno };
+        match self.kind {
+            1 => Some((ReplyKind::Entering, fault)),
+            2 => Some((ReplyKind::Fault, fault)),
+            _ => None,
+        }
+    }
+}
