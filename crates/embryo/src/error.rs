@@ -1,0 +1,209 @@
+//! What can go wrong, and everything that is known about it.
+
+use crate::spawn::TraceRecord;
+use embryo_interp::Step;
+use embryo_plan::{BuildError, OpCode, PlanError, errno_name};
+use std::fmt;
+use std::io;
+
+pub use embryo_interp::Fault;
+
+/// Any failure of this library.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The description is not a plan; nothing has happened.
+    #[error("bad plan: {0}")]
+    Plan(#[from] BuildError),
+    /// A spawn brought another number of grants than the plan has slots; nothing has happened.
+    #[error("the plan has {slots} grant slots and {given} grants were given")]
+    Grants {
+        /// What the plan asks for.
+        slots: u32,
+        /// What was brought.
+        given: usize,
+    },
+    /// The launch failed; no child is left.
+    #[error(transparent)]
+    Spawn(#[from] Box<SpawnError>),
+    /// The child was reaped by somebody else, and this kernel does not tell how it ended.
+    #[error(
+        "process {pid} was reaped elsewhere (a wait for any child, or an ignored SIGCHLD); \
+         Linux 6.15 or later would still tell its status"
+    )]
+    Reaped {
+        /// Its pid, which may name another process by now.
+        pid: u32,
+    },
+    /// A call outside the launch failed.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done.
+        what: &'static str,
+        /// What the kernel answered.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// Wraps an error of `what`.
+    pub(crate) fn io(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { what, source }
+    }
+
+    /// The kind that [`std::process::Command`] would report.
+    #[must_use]
+    pub fn kind(&self) -> io::ErrorKind {
+        match self {
+            Error::Plan(_) | Error::Grants { .. } => io::ErrorKind::InvalidInput,
+            Error::Spawn(error) => error.kind(),
+            Error::Reaped { .. } => io::ErrorKind::NotFound,
+            Error::Io { source, .. } => source.kind(),
+        }
+    }
+
+    /// The errno, if the kernel gave one.
+    #[must_use]
+    pub fn raw_os_error(&self) -> Option<i32> {
+        match self {
+            Error::Spawn(error) => Some(i32::from(error.fault.errno)),
+            Error::Io { source, .. } => source.raw_os_error(),
+            _ => None,
+        }
+    }
+
+    /// The failed launch, if that is what this is.
+    #[must_use]
+    pub fn as_spawn(&self) -> Option<&SpawnError> {
+        match self {
+            Error::Spawn(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<PlanError> for Error {
+    fn from(error: PlanError) -> Self {
+        Error::Plan(error.into())
+    }
+}
+
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Io { source, .. } if source.get_ref().is_none() => source,
+            other => io::Error::new(other.kind(), other),
+        }
+    }
+}
+
+/// How a child ended before it had an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Cause {
+    /// An op or step answered with an errno.
+    Refused,
+    /// A signal from outside killed it; the number, if it is known.
+    Killed(Option<i32>),
+    /// It did not get there in time and was killed.
+    TimedOut,
+}
+
+/// A launch that failed: exactly what, on what, and why. No child is left.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SpawnError {
+    /// Index, op and errno as the child reported them.
+    pub fault: Fault,
+    /// How it failed.
+    pub cause: Cause,
+    /// The thing it failed on: a path, a descriptor, a number.
+    pub object: Option<String>,
+    /// What exactly is meant, where the errno leaves it open.
+    pub detail: Option<String>,
+    /// What to do about it, where that is known.
+    pub hint: Option<String>,
+    /// Records of the ops that ran, if they were asked for.
+    pub trace: Vec<TraceRecord>,
+}
+
+impl SpawnError {
+    /// The name of the op, or of the step, that failed.
+    #[must_use]
+    pub fn op(&self) -> &'static str {
+        match (OpCode::from_number(self.fault.code), self.step()) {
+            (_, Some(step)) => step.name(),
+            (Some(code), None) => code.name(),
+            (None, None) => "unknown op",
+        }
+    }
+
+    /// Index of the op in the plan; `None` if it was a step that no op names.
+    #[must_use]
+    pub fn index(&self) -> Option<u32> {
+        self.step().is_none().then_some(self.fault.index)
+    }
+
+    /// The step that failed, if it was not an op.
+    #[must_use]
+    pub fn step(&self) -> Option<Step> {
+        Step::from_index(self.fault.index)
+    }
+
+    /// The kind that [`std::process::Command`] would report.
+    #[must_use]
+    pub fn kind(&self) -> io::ErrorKind {
+        match self.cause {
+            Cause::Refused => self.os_error().kind(),
+            Cause::Killed(_) => io::ErrorKind::Interrupted,
+            Cause::TimedOut => io::ErrorKind::TimedOut,
+        }
+    }
+
+    fn os_error(&self) -> io::Error {
+        io::Error::from_raw_os_error(i32::from(self.fault.errno))
+    }
+}
+
+/// The kernel's words for an errno and its name: `No such file or directory (ENOENT)`.
+pub(crate) fn errno_text(errno: u16) -> String {
+    let text = io::Error::from_raw_os_error(i32::from(errno)).to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    match errno_name(u32::from(errno)) {
+        Some(name) => format!("{text} ({name})"),
+        None => format!("{text} (errno {errno})"),
+    }
+}
+
+impl fmt::Display for SpawnError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.index() {
+            Some(index) => write!(f, "op {index}, {}", self.op())?,
+            None => f.write_str(self.op())?,
+        }
+        if let Some(object) = &self.object {
+            write!(f, " {object}")?;
+        }
+        match self.cause {
+            Cause::Refused => write!(f, ": {}", errno_text(self.fault.errno))?,
+            Cause::Killed(Some(signal)) => {
+                write!(f, ": the child was killed by signal {signal} before it had started")?;
+            }
+            Cause::Killed(None) => f.write_str(": the child died before it had started")?,
+            Cause::TimedOut => {
+                f.write_str(
+                    ": the child did not start in time (stopped, or blocked) and was killed",
+                )?;
+            }
+        }
+        if let Some(detail) = &self.detail {
+            write!(f, ": {detail}")?;
+        }
+        if let Some(hint) = &self.hint {
+            write!(f, " (hint: {hint})")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for SpawnError {}

@@ -1,0 +1,57 @@
+//! Descriptors that the library keeps open between calls, in a table that belongs to the program.
+//!
+//! A program may close every descriptor it does not know (daemons do) and open others, which then
+//! have the numbers of ours. So a kept descriptor is looked at before each use; if it has
+//! become something else, it is the program's, and closing it would be our mistake.
+
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::mem::ManuallyDrop;
+
+/// A descriptor together with what it was when it was made.
+#[derive(Debug)]
+pub(crate) struct Guarded {
+    fd: ManuallyDrop<OwnedFd>,
+    identity: (u64, u64),
+}
+
+impl Guarded {
+    pub(crate) fn new(fd: OwnedFd) -> rustix::io::Result<Self> {
+        let identity = identify(fd.as_fd())?;
+        Ok(Self { fd: ManuallyDrop::new(fd), identity })
+    }
+
+    /// Whether the number still names what it did.
+    pub(crate) fn intact(&self) -> bool {
+        identify(self.fd.as_fd()).is_ok_and(|now| now == self.identity)
+    }
+
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        if self.intact() {
+            // Move the owner out by replacing it with a descriptor that is never closed twice:
+            // duplicating is the only way without unsafe code, and closes the original's number.
+            let number = self.fd.as_fd().as_raw();
+            let _ = embryo_syscall::close(number);
+        }
+    }
+}
+
+/// The number of a descriptor.
+pub(crate) trait AsRaw {
+    fn as_raw(&self) -> i32;
+}
+
+impl AsRaw for BorrowedFd<'_> {
+    fn as_raw(&self) -> i32 {
+        std::os::fd::AsRawFd::as_raw_fd(self)
+    }
+}
+
+fn identify(fd: BorrowedFd<'_>) -> rustix::io::Result<(u64, u64)> {
+    rustix::fs::fstat(fd).map(|stat| (stat.st_dev, stat.st_ino))
+}

@@ -1,0 +1,391 @@
+//! From a fault to what a person needs to know: which thing, what exactly, and what to do.
+//!
+//! All of it is found out after the failure and in the caller, so a launch that succeeds pays
+//! nothing. It looks at files again, so it says what seems to be, not what certainly was.
+
+use crate::error::{Cause, Fault};
+use embryo_interp::Step;
+use embryo_plan::{ArgText, Op, Plan, Slot};
+use embryo_syscall::{self as sys, Errno};
+use object::elf::{FileHeader32, FileHeader64};
+use object::read::elf::{FileHeader, ProgramHeader};
+use std::ffi::{CStr, OsStr};
+use std::io::{ErrorKind, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// What was launched, and with what.
+pub(crate) struct Context<'a> {
+    pub(crate) plan: Plan<'a>,
+    pub(crate) grants: &'a [i32],
+}
+
+type Findings = (Option<String>, Option<String>, Option<String>);
+
+impl Context<'_> {
+    /// Object, detail and hint for a fault.
+    pub(crate) fn explain(&self, fault: Fault, cause: Cause) -> Findings {
+        let errno = Errno::new(fault.errno);
+        if let Some(step) = Step::from_index(fault.index) {
+            return self.explain_step(step, errno, cause);
+        }
+        let Some(op) = self.plan.op(fault.index) else { return (None, None, None) };
+        let object = self.object(&op);
+        let (detail, hint) = match op {
+            Op::ExecPath { path, .. } => self.explain_exec(path, errno),
+            Op::ExecSlot { slot, .. } => self.explain_exec_slot(slot, errno),
+            Op::ExecName { name, search, .. } => self.explain_exec_name(name, search, errno),
+            Op::ChdirPath { path } => self.explain_directory(path, errno, "working directory"),
+            Op::ChrootPath { path } if errno != Errno::PERM => {
+                self.explain_directory(path, errno, "new root directory")
+            }
+            _ => (None, None),
+        };
+        (object, detail, hint.or_else(|| general_hint(&op, errno).map(str::to_owned)))
+    }
+
+    fn explain_step(&self, step: Step, errno: Errno, cause: Cause) -> Findings {
+        let hint = match (step, errno, cause) {
+            (Step::Killed, _, Cause::TimedOut) => {
+                "another process may be stopping it, its cgroup may be frozen, or a path may lie \
+                 on a file server that does not answer"
+            }
+            (Step::Killed, _, _) => {
+                "another process with the same uid, or the OOM killer, ended it"
+            }
+            (Step::Clone, Errno::AGAIN, _) => {
+                "no more processes are allowed: RLIMIT_NPROC of the uid, pids.max of the cgroup, or \
+                 kernel.threads-max"
+            }
+            (Step::Clone, Errno::NOMEM, _) => "no memory, or the pid namespace's init has died",
+            (Step::Clone, Errno::PERM | Errno::NOSYS, _) => {
+                "a seccomp filter refuses clone3(2) and clone(2)"
+            }
+            (Step::ReceiveGrants, Errno::BADF, _) => {
+                let closed = self.grants.iter().position(|fd| sys::fcntl_getfd(*fd).is_err());
+                let object = closed.map(|slot| {
+                    format!("slot {slot} (descriptor {} of the caller)", self.grants[slot])
+                });
+                return (object, Some("the granted descriptor is not open".into()), None);
+            }
+            (Step::ReceiveGrants, Errno::TOOMANYREFS, _) => {
+                "more descriptors are in flight than RLIMIT_NOFILE allows this uid"
+            }
+            (Step::ReceiveGrants, Errno::MFILE, _) => "RLIMIT_NOFILE is below what is granted",
+            (Step::Seed, Errno::ACCES | Errno::PERM, _) => {
+                "the seed runs from a memfd: vm.memfd_noexec or a security policy may forbid that"
+            }
+            _ => return (None, None, None),
+        };
+        (None, None, Some(hint.to_owned()))
+    }
+
+    /// The thing an op is about.
+    fn object(&self, op: &Op<'_>) -> Option<String> {
+        let mut parts = Vec::new();
+        op.fields(&mut |name, value| match value {
+            ArgText::Text(_) if name == "search" => {}
+            ArgText::Text(text) => parts.push(ArgText::Text(text).to_string()),
+            ArgText::Slot(Slot(slot)) => {
+                let fd = self.grants.get(slot as usize).copied().unwrap_or(-1);
+                parts.push(format!("slot {slot} (descriptor {fd} of the caller)"));
+            }
+            other => parts.push(format!("{name}={other}")),
+        });
+        (!parts.is_empty()).then(|| parts.join(" "))
+    }
+
+    fn explain_directory(
+        &self,
+        path: &CStr,
+        errno: Errno,
+        what: &str,
+    ) -> (Option<String>, Option<String>) {
+        let detail = match errno {
+            Errno::NOENT => format!("the {what} does not exist"),
+            Errno::NOTDIR => format!("the {what} is not a directory"),
+            Errno::ACCES => format!("the {what} may not be entered by the uid that tries"),
+            _ => return (None, None),
+        };
+        let relative = !path.to_bytes().starts_with(b"/");
+        let hint = relative.then_some("a relative path starts at the caller's working directory");
+        (Some(detail), hint.map(str::to_owned))
+    }
+
+    fn explain_exec(&self, path: &CStr, errno: Errno) -> (Option<String>, Option<String>) {
+        match self.resolve(path.to_bytes()) {
+            Some(file) => self.explain_file(&file, errno),
+            None => (None, exec_hint(errno)),
+        }
+    }
+
+    fn explain_exec_slot(&self, slot: Slot, errno: Errno) -> (Option<String>, Option<String>) {
+        let Some(fd) = self.grants.get(slot.0 as usize) else { return (None, None) };
+        let file = PathBuf::from(format!("/proc/self/fd/{fd}"));
+        if errno == Errno::NOENT && head(&file).is_some_and(|head| head.starts_with(b"#!")) {
+            let detail = "the file is a #! script, whose interpreter cannot open a descriptor that \
+                          exec has closed";
+            let hint = "execute the interpreter with the script as a granted descriptor, or let \
+                        the descriptor stay open (ExecFlags::KEEP_OPEN)";
+            return (Some(detail.into()), Some(hint.into()));
+        }
+        if errno == Errno::BADF {
+            return (Some("the granted descriptor is not open".into()), None);
+        }
+        self.explain_file(&file, errno)
+    }
+
+    fn explain_exec_name(
+        &self,
+        name: &CStr,
+        search: &CStr,
+        errno: Errno,
+    ) -> (Option<String>, Option<String>) {
+        if name.to_bytes().contains(&b'/') {
+            return self.explain_exec(name, errno);
+        }
+        for directory in search.to_bytes().split(|byte| *byte == b':') {
+            let directory = if directory.is_empty() { b"." } else { directory };
+            let path = [directory, b"/", name.to_bytes()].concat();
+            if let Some(file) = self.resolve(&path).filter(|file| file.exists()) {
+                let (detail, hint) = self.explain_file(&file, errno);
+                let path = String::from_utf8_lossy(&path);
+                return (detail.map(|detail| format!("{path}: {detail}")), hint);
+            }
+        }
+        let list = ArgText::Text(search);
+        (Some(format!("there is no such program in the search list {list}")), None)
+    }
+
+    /// What is the matter with an executable.
+    fn explain_file(&self, file: &Path, errno: Errno) -> (Option<String>, Option<String>) {
+        let meta = match file.metadata() {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let detail = match file.symlink_metadata() {
+                    Ok(_) => "the program is a symbolic link to something that does not exist",
+                    Err(_) => "the program does not exist",
+                };
+                return (Some(detail.into()), None);
+            }
+            Err(_) => return (None, exec_hint(errno)),
+            Ok(meta) => meta,
+        };
+        let detail = match errno {
+            Errno::ACCES if meta.is_dir() => "the program is a directory".to_owned(),
+            Errno::ACCES if !meta.is_file() => "the program is not a regular file".to_owned(),
+            Errno::ACCES if meta.permissions().mode() & 0o111 == 0 => {
+                return (
+                    Some("the program has no execute permission".into()),
+                    Some("chmod +x".into()),
+                );
+            }
+            Errno::ACCES => {
+                return (
+                    None,
+                    Some(
+                        "its file system may be mounted noexec, a directory on the way \
+                    may be closed to this uid, or a security policy forbids it"
+                            .into(),
+                    ),
+                );
+            }
+            Errno::NOENT | Errno::NOEXEC | Errno::TXTBSY => {
+                return self.explain_content(file, errno);
+            }
+            _ => return (None, exec_hint(errno)),
+        };
+        (Some(detail), None)
+    }
+
+    /// The file is there; what it asks for is not.
+    fn explain_content(&self, file: &Path, errno: Errno) -> (Option<String>, Option<String>) {
+        let head = head(file).unwrap_or_default();
+        match errno {
+            Errno::NOENT => {
+                if let Some(interpreter) = script_interpreter(&head) {
+                    let text = String::from_utf8_lossy(interpreter).escape_debug().to_string();
+                    let ends_in_cr = interpreter.ends_with(b"\r");
+                    let hint = ends_in_cr.then(|| "its lines end in CR LF; convert it".to_owned());
+                    return (Some(format!("its #! interpreter {text} does not exist")), hint);
+                }
+                if let Some(loader) = elf_loader(file) {
+                    let hint = "it was built for another system, or its libc is not installed";
+                    return (
+                        Some(format!("its ELF loader {loader} does not exist")),
+                        Some(hint.into()),
+                    );
+                }
+                (None, None)
+            }
+            Errno::NOEXEC if head.is_empty() => (Some("the program is empty".into()), None),
+            Errno::NOEXEC if head.starts_with(b"\x7fELF") => {
+                (Some("the program is an ELF file for another machine, or damaged".into()), None)
+            }
+            Errno::NOEXEC => (
+                Some("the program is no ELF file and does not begin with #!".into()),
+                Some("ask for the shell to run it (shell_fallback, --shell)".into()),
+            ),
+            _ => (None, exec_hint(errno)),
+        }
+    }
+
+    /// Where the child would have found a path, as seen from here: under its root, from its
+    /// working directory.
+    fn resolve(&self, path: &[u8]) -> Option<PathBuf> {
+        let mut root = PathBuf::from("/");
+        let mut cwd = PathBuf::from(".");
+        for op in self.plan.ops().flatten() {
+            match op {
+                Op::ChrootPath { path } => root = to_path(path.to_bytes()),
+                Op::ChrootSlot { slot } => root = self.slot_path(slot)?,
+                Op::ChdirPath { path } => cwd = under(&root, &cwd, path.to_bytes()),
+                Op::ChdirSlot { slot } => cwd = self.slot_path(slot)?,
+                _ => {}
+            }
+        }
+        Some(under(&root, &cwd, path))
+    }
+
+    fn slot_path(&self, slot: Slot) -> Option<PathBuf> {
+        self.grants.get(slot.0 as usize).map(|fd| PathBuf::from(format!("/proc/self/fd/{fd}")))
+    }
+}
+
+fn to_path(bytes: &[u8]) -> PathBuf {
+    PathBuf::from(OsStr::from_bytes(bytes))
+}
+
+/// `path` below `root` if it is absolute, else below `cwd`.
+fn under(root: &Path, cwd: &Path, path: &[u8]) -> PathBuf {
+    match path.strip_prefix(b"/") {
+        Some(below) => root.join(to_path(below)),
+        None => cwd.join(to_path(path)),
+    }
+}
+
+/// The first bytes of a regular file, as many as the kernel looks at.
+fn head(file: &Path) -> Option<Vec<u8>> {
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
+    let mut bytes = Vec::new();
+    std::fs::File::open(file).ok()?.take(256).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+/// The interpreter that a `#!` line names.
+fn script_interpreter(head: &[u8]) -> Option<&[u8]> {
+    let line = head.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    let line = line.trim_ascii_start();
+    let end = line.iter().position(|byte| *byte == b' ' || *byte == b'\t').unwrap_or(line.len());
+    line.get(..end).filter(|interpreter| !interpreter.is_empty())
+}
+
+/// The loader that an ELF file asks for.
+fn elf_loader(file: &Path) -> Option<String> {
+    let bytes = std::fs::read(file).ok()?;
+    let found = interpreter_of::<FileHeader64<object::Endianness>>(&bytes)
+        .or_else(|| interpreter_of::<FileHeader32<object::Endianness>>(&bytes))?;
+    Some(String::from_utf8_lossy(found).into_owned())
+}
+
+fn interpreter_of<H: FileHeader<Endian = object::Endianness>>(
+    bytes: &[u8],
+) -> Option<&[u8]> {
+    let header = H::parse(bytes).ok()?;
+    let endian = header.endian().ok()?;
+    let mut segments = header.program_headers(endian, bytes).ok()?.iter();
+    segments.find_map(|segment| segment.interpreter(endian, bytes).ok().flatten())
+}
+
+fn exec_hint(errno: Errno) -> Option<String> {
+    let hint = match errno {
+        Errno::TOOBIG => {
+            "argv and envp are larger than a quarter of the stack limit (ulimit -s), or one string is \
+             larger than 128 KiB"
+        }
+        Errno::TXTBSY => "somebody has the program open for writing",
+        Errno::AGAIN => "the uid has more processes than RLIMIT_NPROC allows",
+        Errno::NOMEM => {
+            "no memory for the new image, or RLIMIT_AS or RLIMIT_STACK is too low for it"
+        }
+        Errno::PERM => "a setuid file on a traced or no_new_privs process, or a security policy",
+        Errno::LOOP => "too many symbolic links, or #! interpreters that are scripts themselves",
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+/// What usually is the reason when an op gets this answer.
+fn general_hint(op: &Op<'_>, errno: Errno) -> Option<&'static str> {
+    Some(match (op, errno) {
+        (Op::Uid { .. }, Errno::PERM) => "changing user ids needs CAP_SETUID",
+        (Op::Gid { .. }, Errno::PERM) => "changing group ids needs CAP_SETGID",
+        (Op::Groups { .. }, Errno::PERM) => {
+            "setting groups needs CAP_SETGID, and in a user namespace that setgroups is allowed"
+        }
+        (Op::Uid { .. } | Op::Gid { .. } | Op::Groups { .. }, Errno::INVAL) => {
+            "the id has no mapping in this user namespace"
+        }
+        (Op::ChrootPath { .. } | Op::ChrootSlot { .. }, Errno::PERM) => {
+            "changing the root needs CAP_SYS_CHROOT"
+        }
+        (Op::Rlimit { .. }, Errno::PERM) => "raising a hard limit needs CAP_SYS_RESOURCE",
+        (Op::Nice { .. }, Errno::ACCES | Errno::PERM) => {
+            "a lower nice value needs CAP_SYS_NICE or RLIMIT_NICE"
+        }
+        (Op::Sched { .. }, Errno::PERM) => {
+            "real-time policies need CAP_SYS_NICE or RLIMIT_RTPRIO, and a cgroup with real-time time"
+        }
+        (Op::Sched { .. }, Errno::INVAL) => "the kernel does not take these parameters",
+        (Op::Affinity { .. }, Errno::INVAL) => {
+            "none of these CPUs exists and is allowed by the cpuset"
+        }
+        (Op::IoPriority { .. }, Errno::PERM) => {
+            "the real-time I/O class needs CAP_SYS_ADMIN or CAP_SYS_NICE"
+        }
+        (Op::OomScoreAdj { .. }, Errno::ACCES | Errno::PERM) => {
+            "a lower oom_score_adj needs CAP_SYS_RESOURCE"
+        }
+        (Op::OomScoreAdj { .. }, Errno::NOENT) => "/proc is not mounted",
+        (Op::ControllingTty { .. }, Errno::PERM) => {
+            "the terminal already belongs to another session"
+        }
+        (Op::ControllingTty { .. } | Op::Foreground { .. }, _) if errno == Errno::new(25) => {
+            "the descriptor is not a terminal, or not the controlling one"
+        }
+        (Op::SetPgid { .. }, Errno::PERM | Errno::SRCH) => {
+            "there is no such process group in this session"
+        }
+        (Op::PutFd { .. }, Errno::BADF) => {
+            "the granted descriptor is not open, or the number is not below RLIMIT_NOFILE"
+        }
+        (Op::PutFd { .. } | Op::OpenNull { .. }, Errno::INVAL | Errno::MFILE) => {
+            "RLIMIT_NOFILE leaves no room to move a descriptor out of the way"
+        }
+        (Op::DeathSignal { .. }, Errno::SRCH) => "the parent had ended already",
+        (Op::ChdirSlot { .. } | Op::ChrootSlot { .. }, Errno::NOTDIR) => {
+            "the granted descriptor is not a directory"
+        }
+        (_, Errno::NOSYS) => "this kernel, or a seccomp filter, lacks the system call",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_interpreter_of_a_script_is_its_first_word() {
+        let check = |head: &[u8], expect: Option<&[u8]>| {
+            assert_eq!(script_interpreter(head), expect, "{head:?}");
+        };
+        check(b"#!/bin/sh\n", Some(b"/bin/sh"));
+        check(b"#! /usr/bin/env python3\nx", Some(b"/usr/bin/env"));
+        check(b"#!/bin/sh\r\n", Some(b"/bin/sh\r"));
+        check(b"#!\n", None);
+        check(b"\x7fELF", None);
+    }
+}

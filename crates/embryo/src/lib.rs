@@ -1,0 +1,87 @@
+//! Start Linux processes without `fork()`.
+//!
+//! # Restrictions
+//! - Linux 5.10 or later, x86_64 or aarch64.
+//! - A child inherits nothing that was not granted: no descriptor, no environment, no ignored
+//!   signal. [`Command`] alone copies the habits of [`std::process::Command`], by granting stdio,
+//!   environment, working directory, umask and session itself.
+//! - There is no `pre_exec`: what people use it for is an operation of its own.
+//! - Credentials, limits, scheduling, namespaces and the security context are the caller's
+//!   authority, and stay what they are unless an op changes them.
+//!
+//! # Three doors
+//! [`Command`] is what [`std::process::Command`] is, so that changing the import is the migration:
+//!
+//! ```
+//! # fn main() -> Result<(), embryo::Error> {
+//! let output = embryo::Command::new("echo").arg("hello").output()?;
+//! assert_eq!(output.stdout, b"hello\n");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A [`Plan`] is the description itself: data that is checked once, stored, sent, printed, and
+//! spawned any number of times from any number of threads, each time with other grants:
+//!
+//! ```
+//! use embryo::{Keep, Op, Plan};
+//! use std::os::fd::AsFd;
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut plan = Plan::builder();
+//! let out = plan.slot();
+//! plan.op(&Op::PutFd { slot: out, fd: 1 })
+//!     .op(&Op::ChdirPath { path: c"/" })
+//!     .op(&Op::Umask { mode: 0o022 })
+//!     .op(&Op::SetSid)
+//!     .op(&Op::ExecPath { path: c"/bin/echo", flags: embryo::ExecFlags::empty() })
+//!     .arg("echo")
+//!     .arg("hello");
+//! let plan = plan.build()?;
+//!
+//! let (reader, writer) = std::io::pipe()?;
+//! let mut child = embryo::spawn(&plan, &[writer.as_fd()])?;
+//! drop(writer);
+//! assert_eq!(std::io::read_to_string(reader)?, "hello\n");
+//! assert!(child.wait()?.success());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! And `embryo run` is the same at the command line.
+#![forbid(unsafe_code)]
+
+mod command;
+mod communicate;
+mod direct;
+mod doctor;
+mod error;
+mod guarded;
+mod hint;
+mod mailbox;
+mod process;
+mod procfs;
+mod reaper;
+mod seeded;
+mod spawn;
+mod stdio;
+#[cfg(feature = "tokio")]
+mod tokio_process;
+
+pub use command::Command;
+pub use doctor::{Ability, Doctor};
+pub use embryo_interp::Step;
+pub use embryo_plan::{
+    Access, ArgText, BuildError, ExecFlags, Explained, Keep, Op, OpCode, OwnedPlan as Plan,
+    Plan as PlanView, PlanBuilder, PlanError, RawPlan, Reason, Route, Slot, limits,
+};
+pub use embryo_plan::{errno_name, resource_name, sched_policy_name, signal_name};
+pub use error::{Cause, Error, Fault, SpawnError};
+pub use process::{Process, Usage};
+pub use spawn::{LaunchReport, SpawnOptions, TraceRecord, spawn, spawn_with};
+pub use std::process::{ChildStderr, ChildStdin, ChildStdout, ExitStatus, Output};
+pub use stdio::{Stdio, StdioSource};
+#[cfg(feature = "tokio")]
+pub use tokio_process::{AsyncProcess, AsyncStdio};
+
+/// What [`std::process::Child`] is here.
+pub type Child = Process;

@@ -1,0 +1,321 @@
+//! A process that was started: owned through its pidfd, so that no other process can ever be meant.
+
+use crate::error::{Error, errno_text};
+use crate::guarded::AsRaw;
+use crate::reaper;
+use crate::spawn::LaunchReport;
+use embryo_syscall::{self as sys, Errno, Waited};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ChildStderr, ChildStdin, ChildStdout, ExitStatus, Output};
+use std::time::{Duration, Instant};
+use std::{fmt, io};
+
+const WNOHANG: u32 = 1;
+const WEXITED: u32 = 4;
+/// Children made with another exit signal than SIGCHLD are waited for too.
+const WALL: u32 = 0x4000_0000;
+const SIGKILL: u32 = 9;
+
+/// What an ended process used: getrusage(2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Usage {
+    /// Time on a CPU in user mode.
+    pub user: Duration,
+    /// Time on a CPU in the kernel.
+    pub system: Duration,
+    /// Largest resident set, in bytes.
+    pub max_rss: u64,
+    /// Page faults served without input or output.
+    pub minor_faults: u64,
+    /// Page faults that needed input or output.
+    pub major_faults: u64,
+    /// Context switches by its own choice.
+    pub voluntary_switches: u64,
+    /// Context switches forced on it.
+    pub involuntary_switches: u64,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    /// Not known if somebody else reaped it.
+    pub(crate) usage: Option<Usage>,
+}
+
+/// A started process.
+///
+/// Dropping it leaves the process running; when it ends it is reaped in the background, by a
+/// thread that exists only while it is needed. [`Process::kill_on_drop`] and
+/// [`Process::detach`] say otherwise, or say so.
+pub struct Process {
+    /// The write end of its stdin, if that was [`crate::Stdio::piped`].
+    pub stdin: Option<ChildStdin>,
+    /// The read end of its stdout, if that was piped.
+    pub stdout: Option<ChildStdout>,
+    /// The read end of its stderr, if that was piped.
+    pub stderr: Option<ChildStderr>,
+    // `None` only while it is dropped or detached.
+    pidfd: Option<OwnedFd>,
+    pid: u32,
+    ended: Option<Ended>,
+    kill_on_drop: bool,
+    report: LaunchReport,
+}
+
+impl Process {
+    pub(crate) fn new(pidfd: OwnedFd, pid: u32, report: LaunchReport) -> Self {
+        Self {
+            stdin: None,
+            stdout: None,
+            stderr: None,
+            pidfd: Some(pidfd),
+            pid,
+            ended: None,
+            kill_on_drop: false,
+            report,
+        }
+    }
+
+    /// Its pid. It names this process until it has been waited for, and maybe another one then.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.pid
+    }
+
+    /// How it was launched.
+    #[must_use]
+    pub fn report(&self) -> &LaunchReport {
+        &self.report
+    }
+
+    /// Its pidfd, which can be polled: it is readable when the process has ended.
+    #[must_use]
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_ref().map(AsFd::as_fd).expect("the pidfd is there until drop")
+    }
+
+    /// Waits for its end; closes its stdin first, so that a reader does not wait for more.
+    /// Asked again it answers the same again.
+    ///
+    /// # Errors
+    /// [`Error::Reaped`] if somebody else reaped it and the kernel is older than 6.15.
+    ///
+    /// # Kernel
+    /// Linux 5.4. Source: waitid(2), `P_PIDFD`.
+    pub fn wait(&mut self) -> Result<ExitStatus, Error> {
+        drop(self.stdin.take());
+        if let Some(ended) = self.ended {
+            return Ok(ended.status);
+        }
+        loop {
+            if let Some(ended) = self.look(true)? {
+                return Ok(ended.status);
+            }
+        }
+    }
+
+    /// How it ended, or `None` while it runs.
+    ///
+    /// # Errors
+    /// As [`Process::wait`].
+    pub fn try_wait(&mut self) -> Result<Option<ExitStatus>, Error> {
+        Ok(self.look(false)?.map(|ended| ended.status))
+    }
+
+    /// Waits for its end, but no longer than this; `None` if it still runs then.
+    ///
+    /// # Errors
+    /// As [`Process::wait`].
+    pub fn wait_timeout(&mut self, timeout: Duration) -> Result<Option<ExitStatus>, Error> {
+        drop(self.stdin.take());
+        if self.ended.is_none() {
+            wait_dead(self.pidfd(), timeout);
+        }
+        self.try_wait()
+    }
+
+    /// Reads its piped stdout and stderr to their ends, both at once, and waits for its end.
+    ///
+    /// # Errors
+    /// As [`Process::wait`], and what reading answers.
+    pub fn wait_with_output(self) -> Result<Output, Error> {
+        self.communicate(&[])
+    }
+
+    /// Writes `input` to its piped stdin while reading its piped stdout and stderr, so that no full
+    /// pipe can hold the other up; closes stdin and waits for its end. A process that stops reading is
+    /// no error: the rest of the input is dropped.
+    ///
+    /// # Errors
+    /// As [`Process::wait`], and what reading and writing answer.
+    pub fn communicate(mut self, input: &[u8]) -> Result<Output, Error> {
+        let (stdin, stdout, stderr) = (self.stdin.take(), self.stdout.take(), self.stderr.take());
+        let (stdout, stderr) = crate::communicate::exchange(stdin, stdout, stderr, input)
+            .map_err(Error::io("reading a child's output"))?;
+        let status = self.wait()?;
+        Ok(Output { status, stdout, stderr })
+    }
+
+    /// Sends it a signal by number.
+    ///
+    /// # Errors
+    /// EPERM if it runs under another uid and the caller may not; a process that has ended is
+    /// ESRCH, never another process.
+    ///
+    /// # Kernel
+    /// Linux 5.1. Source: pidfd_send_signal(2).
+    pub fn signal(&self, signal: i32) -> Result<(), Error> {
+        let sent = sys::pidfd_send_signal(self.pidfd().as_raw(), signal as u32);
+        sent.map_err(os).map_err(Error::io("sending a signal"))
+    }
+
+    /// Kills it with SIGKILL. One that has ended is no error.
+    ///
+    /// # Errors
+    /// As [`Process::signal`].
+    pub fn kill(&mut self) -> Result<(), Error> {
+        match self.signal(SIGKILL as i32) {
+            Err(error) if error.raw_os_error() == Some(Errno::SRCH.number().into()) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// What it used, once it has been waited for; `None` before, and if somebody else reaped it.
+    #[must_use]
+    pub fn usage(&self) -> Option<Usage> {
+        self.ended.and_then(|ended| ended.usage)
+    }
+
+    /// Whether dropping this kills the process.
+    pub fn kill_on_drop(&mut self, kill: bool) -> &mut Self {
+        self.kill_on_drop = kill;
+        self
+    }
+
+    /// Lets it go: it runs on and is reaped in the background. Returns its pid.
+    pub fn detach(mut self) -> u32 {
+        self.kill_on_drop = false;
+        self.pid
+    }
+
+    fn look(&mut self, block: bool) -> Result<Option<Ended>, Error> {
+        if self.ended.is_none() {
+            self.ended = match status_of(self.pidfd(), block) {
+                Err(Errno::CHILD) => Some(self.reaped_elsewhere(block)?),
+                other => other.map_err(os).map_err(Error::io("waiting for a child"))?,
+            };
+        }
+        Ok(self.ended)
+    }
+
+    /// Since Linux 6.15 the pidfd itself keeps the status, once the process has been reaped.
+    fn reaped_elsewhere(&self, block: bool) -> Result<Ended, Error> {
+        if block {
+            wait_dead(self.pidfd(), Duration::from_secs(1));
+        }
+        match sys::pidfd_exit_status(self.pidfd().as_raw()) {
+            Ok(Some(raw)) => Ok(Ended { status: ExitStatus::from_raw(raw), usage: None }),
+            _ => Err(Error::Reaped { pid: self.pid }),
+        }
+    }
+}
+
+impl fmt::Debug for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Process")
+            .field("pid", &self.pid)
+            .field("ended", &self.ended.map(|ended| ended.status))
+            .field("report", &self.report)
+            .finish_non_exhaustive()
+    }
+}
+
+impl AsFd for Process {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pidfd()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let Some(pidfd) = self.pidfd.take() else { return };
+        if self.ended.is_some() {
+            return;
+        }
+        if self.kill_on_drop {
+            kill(pidfd.as_fd());
+        }
+        // Most often it has ended already, and no thread is needed.
+        if matches!(status_of(pidfd.as_fd(), false), Ok(None)) {
+            reaper::adopt(pidfd);
+        }
+    }
+}
+
+/// SIGKILL, to a process that may have ended.
+pub(crate) fn kill(pidfd: BorrowedFd<'_>) {
+    let _ = sys::pidfd_send_signal(pidfd.as_raw(), SIGKILL);
+}
+
+fn os(errno: Errno) -> io::Error {
+    debug_assert!(!errno_text(errno.number()).is_empty());
+    io::Error::from_raw_os_error(i32::from(errno.number()))
+}
+
+/// Reaps a child if it has ended; waits for that if `block`.
+pub(crate) fn status_of(pidfd: BorrowedFd<'_>, block: bool) -> Result<Option<Ended>, Errno> {
+    let options = WEXITED | WALL | if block { 0 } else { WNOHANG };
+    loop {
+        match sys::waitid_pidfd(pidfd.as_raw(), options) {
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+            Ok(waited) => return Ok(waited.map(|waited| Ended::of(&waited))),
+        }
+    }
+}
+
+impl Ended {
+    fn of(waited: &Waited) -> Self {
+        const CLD_EXITED: i32 = 1;
+        const CLD_DUMPED: i32 = 3;
+        let raw = match waited.code {
+            CLD_EXITED => (waited.status & 0xff) << 8,
+            CLD_DUMPED => waited.status | 0x80,
+            _ => waited.status,
+        };
+        let time = |[seconds, micros]: [i64; 2]| {
+            Duration::from_secs(seconds.unsigned_abs())
+                + Duration::from_micros(micros.unsigned_abs())
+        };
+        let usage = Usage {
+            user: time(waited.usage.user),
+            system: time(waited.usage.system),
+            max_rss: waited.usage.max_rss_kib.unsigned_abs() << 10,
+            minor_faults: waited.usage.minor_faults.unsigned_abs(),
+            major_faults: waited.usage.major_faults.unsigned_abs(),
+            voluntary_switches: waited.usage.voluntary_switches.unsigned_abs(),
+            involuntary_switches: waited.usage.involuntary_switches.unsigned_abs(),
+        };
+        Self { status: ExitStatus::from_raw(raw), usage: Some(usage) }
+    }
+}
+
+/// Waits until a process has ended, without reaping it; false if it still runs after `timeout`.
+pub(crate) fn wait_dead(pidfd: BorrowedFd<'_>, timeout: Duration) -> bool {
+    let until = Instant::now().checked_add(timeout);
+    loop {
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        // A time too long for the kernel is no time limit.
+        let left = left.and_then(|left| Timespec::try_from(left).ok());
+        let mut fds = [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
+        match rustix::event::poll(&mut fds, left.as_ref()) {
+            Ok(0) => return false,
+            Err(rustix::io::Errno::INTR) => {}
+            _ => return true,
+        }
+    }
+}

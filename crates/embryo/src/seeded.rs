@@ -1,0 +1,262 @@
+//! The executor for plans that would reach the caller through shared memory: the same interpreter
+//! in a process that has exec'd the seed and has an address space of its own.
+//!
+//! The caller makes that process directly, from a plan of two grants (a socket and the seed's
+//! image), and then waits on the socket with a deadline, never in the kernel for the child. The
+//! plan and its grants lie in the socket before the child exists.
+
+use crate::direct::{self, Direct, Entered};
+use crate::error::Fault;
+use crate::guarded::{AsRaw, Guarded};
+use crate::process::{kill, wait_dead};
+use embryo_interp::{End, Step, Trace};
+use embryo_plan::{ExecFlags, Keep, Op, OwnedPlan, PlanBuilder, Slot};
+use embryo_seed::{
+    CONTROL_FD, GRANTS_PER_MESSAGE, INLINE_PLAN_MAX, REPLY_LEN, Reply, ReplyKind, Request,
+    RequestFlags, RequestKind, SEED_NAME,
+};
+use embryo_syscall::{self as sys, Errno};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+use zerocopy::{FromBytes, IntoBytes};
+
+/// The seed's executable.
+pub(crate) static SEED: &[u8] = include_bytes!(env!("EMBRYO_SEED_IMAGE"));
+
+/// How long the end of the control socket is waited for before /proc is asked: somebody who forked
+/// may hold a copy of it.
+const SOCKET_PATIENCE: Duration = Duration::from_millis(20);
+
+/// Launches a plan through a fresh seed.
+pub(crate) fn launch(
+    plan: &OwnedPlan,
+    grants: &[i32],
+    timeout: Duration,
+    trace: bool,
+) -> Result<Direct, Fault> {
+    let deadline = Instant::now() + timeout;
+    let seed = |errno: Errno| Fault::step(Step::Seed, errno);
+    let image = image().map_err(seed)?;
+    let (ours, theirs) = rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .map_err(|errno| seed(errno.into()))?;
+    send_request(ours.as_fd(), plan, grants, trace)?;
+
+    let keep = plan.as_plan().keep();
+    let embryo = seed_plan(keep.contains(Keep::IGNORED_SIGNALS));
+    let fds = [theirs.as_fd().as_raw(), image.as_fd().as_raw()];
+    let mut direct = direct::launch(embryo, &fds, timeout, false)?;
+    drop(theirs);
+    // A fault of the seed's own launch is not one of the plan's ops.
+    direct.launched.end = match direct.launched.end {
+        End::Entered => {
+            let (end, records) =
+                answer(ours.as_fd(), direct.launched.pidfd.as_fd(), direct.launched.pid, deadline);
+            direct.launched.trace = records;
+            end
+        }
+        End::Fault(fault) => End::Fault(seed(Errno::new(fault.errno))),
+        other => other,
+    };
+    Ok(direct)
+}
+
+/// Waits for what the seed says, and for what becomes of it then.
+fn answer(
+    socket: BorrowedFd<'_>,
+    pidfd: BorrowedFd<'_>,
+    pid: i32,
+    deadline: Instant,
+) -> (End, Vec<Trace>) {
+    let mut records = Vec::new();
+    let mut entering = false;
+    loop {
+        let patience = if entering { Instant::now() + SOCKET_PATIENCE } else { deadline };
+        if !readable(socket, patience.min(deadline)) {
+            if Instant::now() < deadline && entering && still_seed(pid) == Some(false) {
+                return (End::Entered, records);
+            }
+            if Instant::now() >= deadline {
+                kill(pidfd);
+                wait_dead(pidfd, Duration::from_secs(1));
+                return (End::TimedOut, records);
+            }
+            continue;
+        }
+        match receive(socket) {
+            Some((ReplyKind::Entering, _, traced)) => {
+                entering = true;
+                records = traced;
+            }
+            Some((ReplyKind::Fault, fault, traced)) => {
+                records.extend(traced);
+                return (End::Fault(fault), records);
+            }
+            // The socket's other end is closed: by exec, or by death.
+            None if entering => break,
+            None => return (End::Killed, records),
+        }
+    }
+    let left = deadline.saturating_duration_since(Instant::now());
+    let was_seed = |stat: &crate::procfs::Stat| stat.comm == SEED_NAME.to_bytes();
+    match direct::entered(pidfd, pid, left, was_seed) {
+        Entered::Started => (End::Entered, records),
+        Entered::DiedBefore => (End::Killed, records),
+    }
+}
+
+fn still_seed(pid: i32) -> Option<bool> {
+    crate::procfs::stat(pid).map(|stat| stat.comm == SEED_NAME.to_bytes())
+}
+
+fn readable(socket: BorrowedFd<'_>, until: Instant) -> bool {
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let left = Timespec::try_from(left).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 });
+        let mut fds = [PollFd::from_borrowed_fd(socket, PollFlags::IN)];
+        match rustix::event::poll(&mut fds, Some(&left)) {
+            Ok(0) => return false,
+            Ok(_) => return true,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return false,
+        }
+    }
+}
+
+/// One reply; `None` at the end of the socket, or if it is not one.
+fn receive(socket: BorrowedFd<'_>) -> Option<(ReplyKind, Fault, Vec<Trace>)> {
+    // The seed keeps at most 1024 records.
+    let mut message = vec![0u8; REPLY_LEN + 1024 * size_of::<Trace>()];
+    let (len, _) = sys::recv_with_fds(socket.as_raw(), &mut message, &mut [], false).ok()?;
+    let (reply, rest) = Reply::read_from_prefix(message.get(..len)?).ok()?;
+    let (kind, fault) = reply.meaning()?;
+    let record = |bytes: &[u8; 16]| Trace {
+        index: u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]),
+        errno: u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]),
+        ns: u64::from_le_bytes(std::array::from_fn(|at| bytes[8 + at])),
+    };
+    let records = rest.as_chunks::<16>().0.iter().take(reply.traced as usize).map(record).collect();
+    Some((kind, fault, records))
+}
+
+/// Puts the plan and its grants into the socket.
+fn send_request(
+    socket: BorrowedFd<'_>,
+    plan: &OwnedPlan,
+    grants: &[i32],
+    trace: bool,
+) -> Result<(), Fault> {
+    let bytes = plan.as_bytes();
+    // Setting the mask to what it is tells what it is.
+    let caller_mask = caller_mask();
+    let mut request = Request {
+        magic: Request::MAGIC,
+        kind: RequestKind::Launch as u32,
+        flags: if trace { RequestFlags::TRACE } else { 0 },
+        plan_len: bytes.len() as u32,
+        grants: grants.len() as u32,
+        owner: sys::getpid(),
+        caller_mask,
+    };
+    let fail = |errno| Fault::step(Step::ReceiveGrants, errno);
+    let mut body = bytes;
+    let mut first = Vec::with_capacity(grants.len().min(GRANTS_PER_MESSAGE) + 1);
+    let long;
+    if bytes.len() > INLINE_PLAN_MAX {
+        request.flags |= RequestFlags::PLAN_IN_FD;
+        long = sealed(c"embryo:plan", bytes, MemfdFlags::empty()).map_err(fail)?;
+        first.push(long.as_fd().as_raw());
+        body = &[];
+    }
+    let mut chunks = grants.chunks(GRANTS_PER_MESSAGE);
+    first.extend_from_slice(chunks.next().unwrap_or(&[]));
+    sys::send_with_fds(socket.as_raw(), request.as_bytes(), body, &first).map_err(fail)?;
+    let more = Request { magic: Request::MAGIC, kind: RequestKind::Grants as u32, ..request };
+    for chunk in chunks {
+        sys::send_with_fds(socket.as_raw(), more.as_bytes(), &[], chunk).map_err(fail)?;
+    }
+    Ok(())
+}
+
+fn caller_mask() -> u64 {
+    let mask = sys::set_mask(sys::ALL_SIGNALS).unwrap_or(0);
+    let _ = sys::set_mask(mask);
+    mask
+}
+
+/// The plan that makes a seed: the control socket at its number, everything else closed, every
+/// signal blocked, and what the later plan may keep kept.
+fn seed_plan(keep_ignored: bool) -> &'static OwnedPlan {
+    static PLANS: OnceLock<[OwnedPlan; 2]> = OnceLock::new();
+    let make = |ignored: Keep| {
+        let mut plan = PlanBuilder::new();
+        let (control, image): (Slot, Slot) = (plan.slot(), plan.slot());
+        plan.keep(Keep::CWD | Keep::UMASK | Keep::SESSION | ignored)
+            .op(&Op::PutFd { slot: control, fd: CONTROL_FD as u32 })
+            .op(&Op::SignalMask { set: !(1 << 8 | 1 << 18) })
+            .op(&Op::ExecSlot { slot: image, flags: ExecFlags::empty() })
+            .arg(SEED_NAME.to_bytes());
+        plan.build().expect("the seed's plan is a constant, and its test builds it")
+    };
+    let plans = PLANS.get_or_init(|| [make(Keep::empty()), make(Keep::IGNORED_SIGNALS)]);
+    &plans[usize::from(keep_ignored)]
+}
+
+/// The seed in a sealed memfd, made once and made again if somebody closed it.
+fn image() -> Result<Arc<Guarded>, Errno> {
+    static IMAGE: Mutex<Option<Arc<Guarded>>> = Mutex::new(None);
+    let mut image = IMAGE.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(ready) = image.as_ref().filter(|image| image.intact()) {
+        return Ok(Arc::clone(ready));
+    }
+    // Since Linux 6.3 a memfd says whether it may be executed; before, the flag is EINVAL.
+    let made = match sealed(SEED_NAME, SEED, MemfdFlags::from_bits_retain(0x10)) {
+        Err(Errno::INVAL) => sealed(SEED_NAME, SEED, MemfdFlags::empty()),
+        other => other,
+    }?;
+    let made = Arc::new(Guarded::new(made)?);
+    *image = Some(Arc::clone(&made));
+    Ok(made)
+}
+
+/// A memfd with these bytes that nobody can change any more.
+pub(crate) fn sealed(
+    name: &std::ffi::CStr,
+    bytes: &[u8],
+    flags: MemfdFlags,
+) -> Result<OwnedFd, Errno> {
+    let fd =
+        rustix::fs::memfd_create(name, flags | MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let written = rustix::io::write(&fd, rest)?;
+        rest = rest.get(written..).unwrap_or(&[]);
+    }
+    rustix::fs::fcntl_add_seals(
+        &fd,
+        SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE,
+    )?;
+    Ok(fd)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_seeds_own_plan_is_one_and_runs_directly() {
+        for keep in [false, true] {
+            let plan = seed_plan(keep);
+            assert_eq!(plan.as_plan().route(), embryo_plan::Route::Direct);
+            assert_eq!(plan.as_plan().slots(), 2);
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! A process in tokio: its end and its pipes as futures, without a SIGCHLD handler.
+
+use crate::error::Error;
+use crate::process::Process;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::process::ExitStatus;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::unix::pipe::{Receiver, Sender};
+
+/// A [`Process`] whose end can be awaited.
+///
+/// Made by [`Process::into_async`]. What was said of [`Process`] and of dropping it holds.
+#[derive(Debug)]
+pub struct AsyncProcess {
+    process: Process,
+    ready: AsyncFd<OwnedFd>,
+}
+
+/// The piped streams of a process, for tokio.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct AsyncStdio {
+    /// The write end of its stdin.
+    pub stdin: Option<Sender>,
+    /// The read end of its stdout.
+    pub stdout: Option<Receiver>,
+    /// The read end of its stderr.
+    pub stderr: Option<Receiver>,
+}
+
+impl Process {
+    /// Hands the process to tokio. Must be called in a runtime with I/O enabled.
+    ///
+    /// # Errors
+    /// What registering the pidfd answers.
+    pub fn into_async(self) -> Result<AsyncProcess, Error> {
+        let pidfd = self.pidfd().try_clone_to_owned();
+        let ready = pidfd
+            .and_then(watch)
+            .map_err(Error::io("registering a pidfd with tokio"))?;
+        Ok(AsyncProcess { process: self, ready })
+    }
+}
+
+/// Registers a pidfd with the runtime.
+#[expect(
+    deprecated,
+    reason = "deprecated because some type's AsRawFd may name a closed descriptor; OwnedFd's cannot, \
+              and the replacement would be this crate's only unsafe code"
+)]
+fn watch(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(pidfd, Interest::READABLE)
+}
+
+impl AsyncProcess {
+    /// The process.
+    #[must_use]
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// The process, to signal or kill it.
+    pub fn process_mut(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Its pid.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Takes its piped streams as tokio's.
+    ///
+    /// # Errors
+    /// What registering them with tokio answers.
+    pub fn take_stdio(&mut self) -> Result<AsyncStdio, Error> {
+        let reader = |pipe: Option<OwnedFd>| pipe.map(Receiver::from_owned_fd).transpose();
+        let take = || -> io::Result<AsyncStdio> {
+            Ok(AsyncStdio {
+                stdin: self
+                    .process
+                    .stdin
+                    .take()
+                    .map(|pipe| Sender::from_owned_fd(pipe.into()))
+                    .transpose()?,
+                stdout: reader(self.process.stdout.take().map(Into::into))?,
+                stderr: reader(self.process.stderr.take().map(Into::into))?,
+            })
+        };
+        let mut take = take;
+        take().map_err(Error::io("registering a pipe with tokio"))
+    }
+
+    /// Waits for its end; closes its stdin first, if that was not taken. Cancel safe.
+    ///
+    /// # Errors
+    /// As [`Process::wait`].
+    pub async fn wait(&mut self) -> Result<ExitStatus, Error> {
+        drop(self.process.stdin.take());
+        loop {
+            if let Some(status) = self.process.try_wait()? {
+                return Ok(status);
+            }
+            let mut guard =
+                self.ready.readable().await.map_err(Error::io("waiting for a pidfd"))?;
+            if let Some(status) = self.process.try_wait()? {
+                return Ok(status);
+            }
+            guard.clear_ready();
+        }
+    }
+}
+
+impl AsFd for AsyncProcess {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.process.pidfd()
+    }
+}
