@@ -1,0 +1,25 @@
+//! `cargo xtask`: the project's own chores, one subcommand each.
+
+mod kernels;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The project's own chores")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    Kernels(kernels::Args),
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().task {
+        Task::Kernels(args) => kernels::command(&args),
+    }
+}
