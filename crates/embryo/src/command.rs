@@ -110,7 +110,8 @@ enum Mask {
 #[derive(Clone, Copy, Debug)]
 enum Ignored {
     None,
-    Keep,
+    /// Kept, but for these.
+    Keep(u64),
     Set(u64),
 }
 
@@ -389,7 +390,14 @@ impl Command {
 
     /// Signals that the caller ignores stay ignored in the child.
     pub fn keep_ignored_signals(&mut self) -> &mut Self {
-        self.ignored = Ignored::Keep;
+        self.default_signals(0)
+    }
+
+    /// Signals that the caller ignores stay ignored in the child, except those in `set`, which get
+    /// their default action: `POSIX_SPAWN_SETSIGDEF` of posix_spawn(3). Bit n-1 is signal n. What
+    /// std's `Command` does is this with SIGPIPE, `1 << 12`.
+    pub fn default_signals(&mut self, set: u64) -> &mut Self {
+        self.ignored = Ignored::Keep(set);
         self
     }
 
@@ -800,8 +808,11 @@ impl Command {
         }
         match self.ignored {
             Ignored::None => {}
-            Ignored::Keep => {
+            Ignored::Keep(except) => {
                 plan.keep(Keep::IGNORED_SIGNALS);
+                if except != 0 {
+                    plan.op(&Op::SignalDefault { set: except });
+                }
             }
             Ignored::Set(set) => {
                 plan.op(&Op::SignalIgnore { set });

@@ -53,7 +53,6 @@ pub(crate) fn launch(
         grants,
         cut,
         mailbox: mailbox.as_ref().map_or(-1, Mailbox::child_number),
-        table_end: table_end(),
         timeout,
         trace,
     };
@@ -103,13 +102,6 @@ fn send_grants(grants: &[i32]) -> Result<(u32, Option<Mailbox>, bool), Fault> {
         // No socket or no room for descriptors in flight: copy the table as far as it takes.
         Err(_) => Ok((all.max(STDIO_END), None, true)),
     }
-}
-
-/// Above every number that may be open, for kernels that cannot mark a range.
-fn table_end() -> u32 {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    let end = limit.current.unwrap_or(u64::from(embryo_plan::limits::FD_MAX) + 1);
-    u32::try_from(end).unwrap_or(u32::MAX).max(1024)
 }
 
 /// Whether a child that called exec is the image now. `before` tells from /proc/PID/stat of a dead

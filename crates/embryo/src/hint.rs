@@ -290,9 +290,7 @@ fn elf_loader(file: &Path) -> Option<String> {
     Some(String::from_utf8_lossy(found).into_owned())
 }
 
-fn interpreter_of<H: FileHeader<Endian = object::Endianness>>(
-    bytes: &[u8],
-) -> Option<&[u8]> {
+fn interpreter_of<H: FileHeader<Endian = object::Endianness>>(bytes: &[u8]) -> Option<&[u8]> {
     let header = H::parse(bytes).ok()?;
     let endian = header.endian().ok()?;
     let mut segments = header.program_headers(endian, bytes).ok()?.iter();

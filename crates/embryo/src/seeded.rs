@@ -27,8 +27,8 @@ use zerocopy::{FromBytes, IntoBytes};
 /// The seed's executable.
 pub(crate) static SEED: &[u8] = include_bytes!(env!("EMBRYO_SEED_IMAGE"));
 
-/// How long the end of the control socket is waited for before /proc is asked: somebody who forked
-/// may hold a copy of it.
+/// How long the end of the control socket is waited for before /proc is asked, at first: somebody
+/// who forked in this very moment may hold a copy of it.
 const SOCKET_PATIENCE: Duration = Duration::from_millis(20);
 
 /// Launches a plan through a fresh seed.
@@ -69,7 +69,7 @@ pub(crate) fn launch(
     Ok(direct)
 }
 
-/// Waits for what the seed says, and for what becomes of it then.
+/// Waits for what the seed says, or for the end of its socket, and finds out what that means.
 fn answer(
     socket: BorrowedFd<'_>,
     pidfd: BorrowedFd<'_>,
@@ -77,32 +77,28 @@ fn answer(
     deadline: Instant,
 ) -> (End, Vec<Trace>) {
     let mut records = Vec::new();
-    let mut entering = false;
+    let mut patience = SOCKET_PATIENCE;
     loop {
-        let patience = if entering { Instant::now() + SOCKET_PATIENCE } else { deadline };
-        if !readable(socket, patience.min(deadline)) {
-            if Instant::now() < deadline && entering && still_seed(pid) == Some(false) {
-                return (End::Entered, records);
-            }
+        if !readable(socket, deadline.min(Instant::now() + patience)) {
+            patience *= 2;
             if Instant::now() >= deadline {
                 kill(pidfd);
                 wait_dead(pidfd, Duration::from_secs(1));
                 return (End::TimedOut, records);
             }
+            if still_seed(pid) != Some(true) {
+                break;
+            }
             continue;
         }
         match receive(socket) {
-            Some((ReplyKind::Entering, _, traced)) => {
-                entering = true;
-                records = traced;
-            }
+            Some((ReplyKind::Entering, _, traced)) => records = traced,
             Some((ReplyKind::Fault, fault, traced)) => {
                 records.extend(traced);
                 return (End::Fault(fault), records);
             }
             // The socket's other end is closed: by exec, or by death.
-            None if entering => break,
-            None => return (End::Killed, records),
+            None => break,
         }
     }
     let left = deadline.saturating_duration_since(Instant::now());
@@ -133,8 +129,12 @@ fn readable(socket: BorrowedFd<'_>, until: Instant) -> bool {
 
 /// One reply; `None` at the end of the socket, or if it is not one.
 fn receive(socket: BorrowedFd<'_>) -> Option<(ReplyKind, Fault, Vec<Trace>)> {
-    // The seed keeps at most 1024 records.
-    let mut message = vec![0u8; REPLY_LEN + 1024 * size_of::<Trace>()];
+    // The seed keeps at most 1024 records. The end of the socket, which is what mostly comes, needs
+    // no room.
+    let mut message = match rustix::io::ioctl_fionread(socket) {
+        Ok(0) => Vec::new(),
+        _ => vec![0u8; REPLY_LEN + 1024 * size_of::<Trace>()],
+    };
     let (len, _) = sys::recv_with_fds(socket.as_raw(), &mut message, &mut [], false).ok()?;
     let (reply, rest) = Reply::read_from_prefix(message.get(..len)?).ok()?;
     let (kind, fault) = reply.meaning()?;

@@ -37,9 +37,7 @@ impl Process {
     /// What registering the pidfd answers.
     pub fn into_async(self) -> Result<AsyncProcess, Error> {
         let pidfd = self.pidfd().try_clone_to_owned();
-        let ready = pidfd
-            .and_then(watch)
-            .map_err(Error::io("registering a pidfd with tokio"))?;
+        let ready = pidfd.and_then(watch).map_err(Error::io("registering a pidfd with tokio"))?;
         Ok(AsyncProcess { process: self, ready })
     }
 }

@@ -6,6 +6,7 @@
 
 use crate::fault::{Fault, Step};
 use crate::ops::Context;
+use crate::signals::{Dispositions, Survey};
 use crate::start::Image;
 use crate::trace::Trace;
 use core::ffi::c_void;
@@ -35,6 +36,8 @@ pub struct Shared {
     index: AtomicU32,
     code_and_errno: AtomicU32,
     traced: AtomicU32,
+    /// The search for ignored signals.
+    pub survey: Survey,
 }
 
 impl Shared {
@@ -47,6 +50,7 @@ impl Shared {
             index: AtomicU32::new(0),
             code_and_errno: AtomicU32::new(0),
             traced: AtomicU32::new(0),
+            survey: Survey::new(),
         }
     }
 
@@ -110,14 +114,12 @@ pub struct Brief<'a> {
     pub cut: u32,
     /// Where the grants that lie above the cut arrive as SCM_RIGHTS; -1 if there are none.
     pub mailbox: i32,
-    /// Above every descriptor number that may be open in the creator.
-    pub table_end: u32,
     /// The creator's pid.
     pub parent: i32,
     /// The creating thread's mask.
     pub caller_mask: u64,
-    /// Whether the clone left handlers in place.
-    pub handlers: bool,
+    /// What dispositions the clone leaves.
+    pub dispositions: Dispositions<'a>,
     /// Room for trace records.
     pub trace: *mut Trace,
     /// How many fit.
@@ -144,8 +146,7 @@ pub unsafe extern "C" fn enter(brief: *mut c_void) -> ! {
         control: -1,
         parent: brief.parent,
         caller_mask: brief.caller_mask,
-        handlers: brief.handlers,
-        table_end: brief.table_end,
+        dispositions: brief.dispositions,
         trace,
         traced: 0,
     };

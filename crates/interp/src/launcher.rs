@@ -10,6 +10,7 @@ extern crate alloc;
 
 use crate::child::{Brief, ChildState, Shared, enter};
 use crate::fault::{Fault, Step};
+use crate::signals::Dispositions;
 use crate::start::Image;
 use crate::trace::{Trace, now_ns};
 use alloc::vec::Vec;
@@ -18,7 +19,7 @@ use core::mem::ManuallyDrop;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
-use embryo_plan::{OwnedPlan, Plan};
+use embryo_plan::{Keep, OwnedPlan, Plan};
 use embryo_syscall::{self as sys, CloneArgs, CloneFlags, Errno, StackSpan};
 use rustix::fd::{FromRawFd, OwnedFd};
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags};
@@ -128,8 +129,6 @@ pub struct Launch<'a> {
     pub cut: u32,
     /// Where the grants at or above the cut lie ready as messages; -1 if there are none.
     pub mailbox: i32,
-    /// Above every descriptor number that may be open.
-    pub table_end: u32,
     /// How long the child may take to enter its image.
     pub timeout: Duration,
     /// Whether each op is to be recorded.
@@ -201,10 +200,13 @@ pub fn launch(launch: &Launch<'_>, arena: Arena) -> (Result<Launched, Fault>, Op
         slot_count: launch.grants.len(),
         cut: launch.cut,
         mailbox: launch.mailbox,
-        table_end: launch.table_end,
         parent: sys::getpid(),
         caller_mask,
-        handlers: CLONE3_REFUSED.load(Ordering::Relaxed),
+        dispositions: if CLONE3_REFUSED.load(Ordering::Relaxed) {
+            Dispositions::Any
+        } else {
+            Dispositions::SomeIgnored(&shared.survey)
+        },
         trace: if room.traces == 0 { ptr::NonNull::dangling().as_ptr() } else { trace },
         trace_len: room.traces,
         shared,
@@ -216,7 +218,14 @@ pub fn launch(launch: &Launch<'_>, arena: Arena) -> (Result<Launched, Fault>, Op
     let brief = unsafe { &mut *brief };
     let cloned = clone_child(brief, arena.stack(), &mut pidfd);
     let gone = match cloned {
-        Ok(_) => wait_gone(shared, pidfd, launch.timeout),
+        Ok(_) => {
+            if matches!(brief.dispositions, Dispositions::SomeIgnored(_))
+                && !plan.keep().contains(Keep::IGNORED_SIGNALS)
+            {
+                shared.survey.help();
+            }
+            wait_gone(shared, pidfd, launch.timeout)
+        }
         Err(_) => Gone::InTime,
     };
     let _ = sys::set_mask(caller_mask);
@@ -233,7 +242,7 @@ pub fn launch(launch: &Launch<'_>, arena: Arena) -> (Result<Launched, Fault>, Op
     };
     // SAFETY: the kernel has just made this descriptor for us and nobody else knows it.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-    let legacy_clone = brief.handlers;
+    let legacy_clone = matches!(brief.dispositions, Dispositions::Any);
     if gone == Gone::Never {
         // Killed, but it cannot die yet. It still owns the arena and reads the plan, so neither
         // is ever given back.
@@ -266,7 +275,7 @@ fn clone_child(
         .or(CloneFlags::PIDFD)
         .or(CloneFlags::CHILD_CLEARTID)
         .or(CloneFlags::CLEAR_SIGHAND);
-    if !brief.handlers {
+    if matches!(brief.dispositions, Dispositions::SomeIgnored(_)) {
         let args = CloneArgs::new(flags, SIGCHLD, stack, pidfd, tid);
         // SAFETY: the stack is the arena's, which the caller keeps until the child has gone; `enter`
         // is written for a child that shares memory; the brief, the words it points to and the
@@ -278,7 +287,7 @@ fn clone_child(
             Err(Errno::NOSYS | Errno::PERM) => CLONE3_REFUSED.store(true, Ordering::Relaxed),
             other => return other,
         }
-        brief.handlers = true;
+        brief.dispositions = Dispositions::Any;
     }
     let flags = flags.without(CloneFlags::CLEAR_SIGHAND);
     let args = CloneArgs::new(flags, SIGCHLD, stack, pidfd, tid);
@@ -303,22 +312,30 @@ fn wait_gone(shared: &Shared, pidfd: i32, timeout: Duration) -> Gone {
 }
 
 fn sleep_until_clear(shared: &Shared, timeout: Duration) -> bool {
-    let begun = now_ns();
     let allowed = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
+    // The clock is first read when the first sleep was interrupted, which hardly ever happens.
+    let mut begun = None;
+    let mut left = allowed;
     loop {
         // The kernel writes the word; a shared futex is what it wakes.
-        match shared.tid.load(Ordering::Acquire) {
-            0 => return true,
-            tid => {
-                let left = allowed.saturating_sub(now_ns().wrapping_sub(begun));
-                if left == 0 {
-                    return false;
-                }
-                let left = futex::Timespec {
-                    tv_sec: (left / 1_000_000_000).min(1 << 40) as i64,
-                    tv_nsec: (left % 1_000_000_000) as _,
-                };
-                let _ = futex::wait(&shared.tid, futex::Flags::empty(), tid, Some(&left));
+        let tid = shared.tid.load(Ordering::Acquire);
+        if tid == 0 {
+            return true;
+        }
+        if left == 0 {
+            return false;
+        }
+        let sleep = futex::Timespec {
+            tv_sec: (left / 1_000_000_000).min(1 << 40) as i64,
+            tv_nsec: (left % 1_000_000_000) as _,
+        };
+        match futex::wait(&shared.tid, futex::Flags::empty(), tid, Some(&sleep)) {
+            Err(rustix::io::Errno::TIMEDOUT) => left = 0,
+            Ok(()) | Err(rustix::io::Errno::AGAIN) => {}
+            Err(_) => {
+                let now = now_ns();
+                let since = now.wrapping_sub(*begun.get_or_insert(now));
+                left = allowed.saturating_sub(since);
             }
         }
     }

@@ -12,6 +12,7 @@ mod fds;
 #[cfg(feature = "launcher")]
 mod launcher;
 mod ops;
+mod signals;
 mod start;
 mod trace;
 
@@ -20,6 +21,7 @@ pub use fault::{Fault, Step};
 #[cfg(feature = "launcher")]
 pub use launcher::{Arena, End, Launch, Launched, clone3_refused, launch};
 pub use ops::{Context, apply};
+pub use signals::{Dispositions, Survey};
 pub use start::{Image, start};
 pub use trace::{Trace, now_ns};
 

@@ -2,6 +2,7 @@
 
 use crate::fault::{Fault, Step};
 use crate::fds::Descriptors;
+use crate::signals::Dispositions;
 use crate::trace::{Trace, now_ns};
 use core::num::NonZeroU64;
 use embryo_plan::{Op, OpCode, Plan};
@@ -19,10 +20,8 @@ pub struct Context<'a> {
     pub parent: i32,
     /// The mask of the thread that spawned, for a plan that keeps it.
     pub caller_mask: u64,
-    /// Whether handlers of the creator may still be installed (clone without CLEAR_SIGHAND).
-    pub handlers: bool,
-    /// Above every descriptor number that may be open.
-    pub table_end: u32,
+    /// What dispositions the task may have to begin with.
+    pub dispositions: Dispositions<'a>,
     /// Room for one record per op, or nothing.
     pub trace: &'a mut [Trace],
     /// How many records were written.
@@ -95,7 +94,7 @@ fn apply_one(op: &Op<'_>, context: &mut Context<'_>) -> Result<()> {
         Op::Personality { persona } => sys::set_personality(persona).map(drop),
         Op::NoNewPrivs => done(rustix::thread::set_no_new_privs(true)),
         // Dispositions and mask are set at the end of the build, when no signal may be lost.
-        Op::SignalIgnore { .. } | Op::SignalMask { .. } => Ok(()),
+        Op::SignalIgnore { .. } | Op::SignalMask { .. } | Op::SignalDefault { .. } => Ok(()),
         // The start is not applied but entered; see `start`.
         Op::ExecPath { .. } | Op::ExecSlot { .. } | Op::ExecName { .. } => Err(Errno::INVAL),
         _ => Err(Errno::NOSYS),

@@ -3,9 +3,10 @@
 use crate::fault::{Fault, Step};
 use crate::fds::Descriptors;
 use crate::ops::{Context, start_op};
+use crate::signals::{Wanted, set_dispositions};
 use core::ffi::{CStr, c_char};
-use embryo_plan::{ExecFlags, Keep, Op, Plan};
-use embryo_syscall::{self as sys, Disposition, Errno};
+use embryo_plan::{ExecFlags, Op, Plan};
+use embryo_syscall::{self as sys, Errno};
 
 /// The pointer arrays that execve(2) takes, prepared by the executor.
 ///
@@ -21,8 +22,6 @@ pub struct Image {
 }
 
 const SHELL: &CStr = c"/bin/sh";
-const SIGKILL: u32 = 9;
-const SIGSTOP: u32 = 19;
 
 /// Closes what was not granted, sets dispositions and mask, calls `entering` and executes the
 /// image. It returns only to say what failed.
@@ -51,18 +50,18 @@ pub unsafe fn start(
         _ => -1,
     };
     let stays = matches!(op, Op::ExecSlot { flags, .. } if flags.contains(ExecFlags::KEEP_OPEN));
-    if let Err(fault) = fds.close_others(plan, if stays { file } else { -1 }, context.table_end) {
+    if let Err(fault) = fds.close_others(plan, if stays { file } else { -1 }) {
         return fault;
     }
     if stays && let Err(errno) = sys::fcntl_setfd(file, false) {
         return fail(errno);
     }
-    let (ignored, mask) = signals_of(plan, context.caller_mask);
-    if let Err(errno) = set_dispositions(plan.keep(), ignored, context.handlers) {
+    let wanted = Wanted::by(plan, context.caller_mask);
+    if let Err(errno) = set_dispositions(&wanted, &context.dispositions) {
         return Fault::step(Step::Signals, errno);
     }
     entering(context);
-    if let Err(errno) = sys::set_mask(mask) {
+    if let Err(errno) = sys::set_mask(wanted.mask) {
         return Fault::step(Step::Signals, errno);
     }
     // SAFETY: the caller vouches for the image.
@@ -70,43 +69,6 @@ pub unsafe fn start(
     // What follows is the report, during which no signal should end the child.
     let _ = sys::set_mask(sys::ALL_SIGNALS);
     fail(errno)
-}
-
-/// The sets that the plan gives, or the defaults: nothing ignored, nothing blocked.
-fn signals_of(plan: &Plan<'_>, caller_mask: u64) -> (u64, u64) {
-    let mut ignored = 0;
-    let mut mask = if plan.keep().contains(Keep::SIGNAL_MASK) { caller_mask } else { 0 };
-    for op in plan.ops().flatten() {
-        match op {
-            Op::SignalIgnore { set } => ignored = set,
-            Op::SignalMask { set } => mask = set,
-            _ => {}
-        }
-    }
-    (ignored, mask)
-}
-
-/// Every signal gets its default action, except those to be ignored. With `handlers` the
-/// creator's handlers may still be there; otherwise only ignored signals differ from the default.
-fn set_dispositions(keep: Keep, ignored: u64, handlers: bool) -> Result<(), Errno> {
-    let keeps_ignored = keep.contains(Keep::IGNORED_SIGNALS);
-    if keeps_ignored && !handlers {
-        return Ok(());
-    }
-    for signal in 1..=64u32 {
-        if signal == SIGKILL || signal == SIGSTOP {
-            continue;
-        }
-        let to_ignore = ignored >> signal.wrapping_sub(1) & 1 == 1;
-        if keeps_ignored && sys::get_disposition(signal)? == Disposition::Ignore {
-            continue;
-        }
-        sys::set_disposition(
-            signal,
-            if to_ignore { Disposition::Ignore } else { Disposition::Default },
-        )?;
-    }
-    Ok(())
 }
 
 /// # Safety

@@ -110,6 +110,8 @@ pub enum Reason {
     BatchWithImage,
     /// A soft limit above the hard one.
     SoftAboveHard,
+    /// Signals set to their default although the plan keeps none ignored, so that all are.
+    DefaultAnyway,
 }
 
 impl fmt::Display for PlanError {
@@ -177,6 +179,9 @@ impl fmt::Display for Reason {
             Reason::NoStart => f.write_str("no op starts an image"),
             Reason::AfterStart => f.write_str("nothing may follow the op that starts the image"),
             Reason::BatchWithImage => f.write_str("a batch has no image and keeps nothing"),
+            Reason::DefaultAnyway => {
+                f.write_str("every signal has its default action unless ignored ones are kept")
+            }
             Reason::SoftAboveHard => f.write_str("the soft limit is above the hard limit"),
         }
     }
@@ -558,6 +563,9 @@ impl Seen {
                 (true, true) => return Err(Reason::SaidTwice(what)),
                 _ => {}
             }
+        }
+        if self.has(OpCode::SignalDefault) && !keep.contains(Keep::IGNORED_SIGNALS) {
+            return Err(Reason::DefaultAnyway);
         }
         for (what, set, kept) in [
             ("signal mask", OpCode::SignalMask, Keep::SIGNAL_MASK),

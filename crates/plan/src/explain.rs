@@ -175,7 +175,9 @@ impl<'a> Op<'a> {
                 None => field("signal", Number(signal.into())),
             },
             Op::Personality { persona } => field("persona", Hex(persona.into())),
-            Op::SignalIgnore { set } | Op::SignalMask { set } => field("signals", Signals(set)),
+            Op::SignalIgnore { set } | Op::SignalMask { set } | Op::SignalDefault { set } => {
+                field("signals", Signals(set));
+            }
             Op::ExecPath { path, flags } => {
                 field("path", Text(path));
                 exec_flags(flags, field);

@@ -210,6 +210,10 @@ op_codes! {
     SignalMask = 0x0602 "signal-mask" Direct 95..=96
         { slot: false, flags: 0, args: [U64 Zero Zero Zero], data: [Absent Absent] }
 
+    /// Signals that get their default action while other ignored ones are kept.
+    SignalDefault = 0x0603 "signal-default" Direct 95..=95
+        { slot: false, flags: 0, args: [U64 Zero Zero Zero], data: [Absent Absent] }
+
     /// execve(2).
     ExecPath = 0x0f01 "exec" Direct 100..=100
         { slot: false, flags: 1, args: [Zero Zero Zero Zero], data: [Path Absent] }
@@ -434,6 +438,12 @@ pub enum Op<'a> {
         /// The set.
         set: u64,
     },
+    /// Signals that the image finds at their default action although the plan keeps ignored ones
+    /// ignored; bit n-1 is signal n. What posix_spawn(3) calls `POSIX_SPAWN_SETSIGDEF`.
+    SignalDefault {
+        /// The set.
+        set: u64,
+    },
     /// Start a file by path; execve(2).
     ExecPath {
         /// The file.
@@ -516,6 +526,7 @@ impl<'a> Op<'a> {
             OpCode::NoNewPrivs => Op::NoNewPrivs,
             OpCode::SignalIgnore => Op::SignalIgnore { set: a },
             OpCode::SignalMask => Op::SignalMask { set: a },
+            OpCode::SignalDefault => Op::SignalDefault { set: a },
             OpCode::ExecPath => Op::ExecPath { path: text(first)?, flags: exec },
             OpCode::ExecSlot => Op::ExecSlot { slot, flags: exec },
             OpCode::ExecName => {
@@ -556,6 +567,7 @@ impl<'a> Op<'a> {
             Op::NoNewPrivs => OpCode::NoNewPrivs,
             Op::SignalIgnore { .. } => OpCode::SignalIgnore,
             Op::SignalMask { .. } => OpCode::SignalMask,
+            Op::SignalDefault { .. } => OpCode::SignalDefault,
             Op::ExecPath { .. } => OpCode::ExecPath,
             Op::ExecSlot { .. } => OpCode::ExecSlot,
             Op::ExecName { .. } => OpCode::ExecName,
@@ -614,7 +626,9 @@ impl<'a> Op<'a> {
             }
             Op::DeathSignal { signal } => one(signal.into()),
             Op::Personality { persona } => one(persona.into()),
-            Op::SignalIgnore { set } | Op::SignalMask { set } => one(set),
+            Op::SignalIgnore { set } | Op::SignalMask { set } | Op::SignalDefault { set } => {
+                one(set)
+            }
             Op::ExecPath { path, flags } => {
                 Parts { flags: flags.bits(), ..data(path.to_bytes_with_nul()) }
             }

@@ -11,7 +11,7 @@
 mod serve;
 mod wire;
 
-pub use serve::{CONTROL_FD, serve};
+pub use serve::{CONTROL_FD, Memory, serve};
 pub use wire::{
     GRANTS_PER_MESSAGE, INLINE_PLAN_MAX, REPLY_LEN, REQUEST_LEN, Reply, ReplyKind, Request,
     RequestFlags, RequestKind, SEED_NAME,

@@ -5,7 +5,8 @@
 #![no_std]
 #![no_main]
 
-use embryo_seed::{CONTROL_FD, serve};
+use core::cell::UnsafeCell;
+use embryo_seed::{CONTROL_FD, Memory, serve};
 
 #[cfg(target_arch = "x86_64")]
 core::arch::global_asm!(
@@ -29,9 +30,19 @@ core::arch::global_asm!(
     main = sym main,
 );
 
+/// The memory of the only thread.
+struct Once(UnsafeCell<Memory>);
+
+// SAFETY: the process has one thread.
+unsafe impl Sync for Once {}
+
+static MEMORY: Once = Once(UnsafeCell::new(Memory::new()));
+
 extern "C" fn main() -> ! {
+    // SAFETY: `main` is entered once, so this is the only reference there ever is.
+    let memory = unsafe { &mut *MEMORY.0.get() };
     // SAFETY: this process was made to be the image of whatever plan arrives.
-    unsafe { serve(CONTROL_FD) };
+    unsafe { serve(CONTROL_FD, memory) };
     embryo_syscall::exit(127)
 }
 

@@ -5,7 +5,7 @@ use crate::wire::{
     SEED_NAME,
 };
 use core::ffi::{CStr, c_char, c_void};
-use embryo_interp::{Context, Fault, Image, Step, Trace};
+use embryo_interp::{Context, Dispositions, Fault, Image, Step, Trace};
 use embryo_plan::{Plan, limits};
 use embryo_syscall::{self as sys, Errno};
 use rustix::fd::BorrowedFd;
@@ -23,11 +23,11 @@ const TRACE_MAX: usize = 1024;
 /// # Safety
 /// The calling task must be a process of its own with nothing to lose: its descriptors,
 /// credentials and image are replaced.
-pub unsafe fn serve(control: i32) {
+pub unsafe fn serve(control: i32, memory: &'static mut Memory) {
     let _ = rustix::thread::set_name(SEED_NAME);
     let mut traced = 0;
     // SAFETY: the caller vouches for the task.
-    let (control, fault) = match unsafe { launch(control, &mut traced) } {
+    let (control, fault) = match unsafe { launch(control, memory, &mut traced) } {
         Ok(never) => match never {},
         Err(failed) => failed,
     };
@@ -38,30 +38,37 @@ enum Never {}
 
 /// # Safety
 /// As [`serve`].
-unsafe fn launch(control: i32, traced: &mut usize) -> Result<Never, (i32, Fault)> {
+unsafe fn launch(
+    control: i32,
+    memory: &'static mut Memory,
+    traced: &mut usize,
+) -> Result<Never, (i32, Fault)> {
     let seed = |errno| (control, Fault::step(Step::Seed, errno));
-    let memory = Memory::new().map_err(seed)?;
-    let (request, plan, slots) = receive(control, memory.message, memory.slots).map_err(seed)?;
+    let Memory { message, slots, trace, pointers: room } = memory;
+    let (request, plan, slots) = receive(control, message, slots).map_err(seed)?;
     let plan = Plan::split(plan).ok_or(seed(Errno::BADMSG))?;
     if plan.slots() as usize != slots.len() {
         return Err(seed(Errno::BADMSG));
     }
-    let image = pointers(&plan, memory.pointers).map_err(seed)?;
-    let trace = match request.flags & RequestFlags::TRACE {
+    let image = pointers(&plan, room).map_err(seed)?;
+    let trace: &mut [Trace] = match request.flags & RequestFlags::TRACE {
         0 => &mut [],
-        _ => memory.trace,
+        _ => trace,
     };
     let mut context = Context {
         slots,
         control,
         parent: request.owner,
         caller_mask: request.caller_mask,
-        handlers: false,
-        table_end: limits::FD_MAX,
+        dispositions: Dispositions::Default,
         trace,
         traced: 0,
     };
+    // The end of the socket tells of the start; only records have to be sent before it.
     let mut entering = |context: &Context<'_>| {
+        if context.trace.is_empty() {
+            return;
+        }
         let records = context.trace.get(..context.traced).unwrap_or(&[]);
         let reply = Reply::entering(records.len());
         let _ = sys::send_with_fds(context.control, reply.as_bytes(), bytes_of(records), &[]);
@@ -78,33 +85,39 @@ fn bytes_of(records: &[Trace]) -> &[u8] {
     unsafe { core::slice::from_raw_parts(records.as_ptr().cast(), size_of_val(records)) }
 }
 
-/// What the seed needs besides its stack, mapped when it starts and touched as far as it is used.
-struct Memory {
-    message: &'static mut [u8],
-    slots: &'static mut [i32],
-    trace: &'static mut [Trace],
-    pointers: &'static mut [*const c_char],
+/// What the seed needs besides its stack: part of its image, and touched as far as it is used.
+#[derive(Debug)]
+pub struct Memory {
+    message: [u8; MESSAGE],
+    slots: [i32; limits::SLOTS_MAX as usize],
+    trace: [Trace; TRACE_MAX],
+    pointers: [*const c_char; POINTERS],
 }
 
-const POINTERS: usize = 4096;
+const POINTERS: usize = 1024;
 const MESSAGE: usize = REQUEST_LEN + INLINE_PLAN_MAX;
 
 impl Memory {
-    fn new() -> Result<Self, Errno> {
-        Ok(Self {
-            message: map_slice(MESSAGE)?,
-            slots: map_slice(limits::SLOTS_MAX as usize)?,
-            trace: map_slice(TRACE_MAX)?,
-            pointers: map_slice(POINTERS)?,
-        })
+    /// Unused: all zeros.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            message: [0; MESSAGE],
+            slots: [0; limits::SLOTS_MAX as usize],
+            trace: [Trace { index: 0, errno: 0, ns: 0 }; TRACE_MAX],
+            pointers: [core::ptr::null(); POINTERS],
+        }
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
 /// Types for which all-zero bytes are a value.
 trait Zeroed {}
-impl Zeroed for u8 {}
-impl Zeroed for i32 {}
-impl Zeroed for Trace {}
 impl Zeroed for *const c_char {}
 
 fn map_slice<T: Zeroed>(count: usize) -> Result<&'static mut [T], Errno> {

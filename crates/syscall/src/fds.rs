@@ -38,7 +38,7 @@ pub fn close_range(first: u32, last: u32, how: CloseRange) -> Result<()> {
 /// `unshare(2)` with `CLONE_FILES`: a private copy of the whole descriptor table.
 pub fn unshare_files() -> Result<()> {
     // SAFETY: no pointer is passed; only the calling task's table reference changes.
-    unsafe { syscall!(__NR_unshare, __NR_write, 0x400usize) }.map(drop)
+    unsafe { syscall!(__NR_unshare, 0x400usize) }.map(drop)
 }
 
 /// `close(2)`.

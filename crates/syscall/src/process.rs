@@ -73,7 +73,7 @@ pub fn ioprio_set(value: u32) -> Result<()> {
 /// `personality(2)`. Returns the old one.
 pub fn set_personality(persona: u32) -> Result<u32> {
     // SAFETY: no pointer is passed.
-    unsafe { syscall!(__NR_personality, __NR_pidfd_send_signal, persona) }.map(|old| old as u32)
+    unsafe { syscall!(__NR_personality, persona) }.map(|old| old as u32)
 }
 
 /// `clock_gettime(2)` of `CLOCK_MONOTONIC` in nanoseconds, by system call.
@@ -88,7 +88,7 @@ pub fn monotonic_ns() -> u64 {
 /// `chroot(2)` to the working directory.
 pub fn chroot_here() -> Result<()> {
     // SAFETY: the path is a constant C string.
-    unsafe { syscall!(__NR_chroot, __NR_clock_gettime, c".".as_ptr()) }.map(drop)
+    unsafe { syscall!(__NR_chroot, c".".as_ptr()) }.map(drop)
 }
 
 /// `struct sched_attr` of sched_setattr(2), version 0 (48 bytes, Linux 3.14).
