@@ -2,7 +2,7 @@
 //! op that std has no name for.
 //!
 //! It is a plan in the making. Whatever a child of std's would inherit by habit (stdio,
-//! environment, working directory, umask, session) is granted here by name, and nothing else is.
+//! environment, working directory, umask, session, ignored signals) is granted here by name, and nothing else is.
 
 use crate::error::Error;
 use crate::process::Process;
@@ -23,13 +23,14 @@ use std::time::Duration;
 /// Where execvp(3) looks when there is no `PATH`.
 const DEFAULT_SEARCH: &str = "/bin:/usr/bin";
 
+/// What every Rust program ignores, and no other program expects to find ignored.
+const SIGPIPE: u64 = 1 << 12;
+
 /// Describes a child and starts it, as often as wanted.
 ///
 /// # Where it differs from [`std::process::Command`]
 /// - Every descriptor that was not granted is closed in the child, close-on-exec or not. Grant one
 ///   with [`Command::fd`].
-/// - Every signal has its default action in the child, not only SIGPIPE. A signal that is ignored
-///   (as under nohup(1)) stays so with [`Command::keep_ignored_signals`].
 /// - There is no `pre_exec`: DESIGN.md has a table of what to use instead.
 /// - Dropping a running [`Process`] leaves no zombie.
 /// - Errors are [`Error`], which converts to [`std::io::Error`] with the kind that std would give.
@@ -164,7 +165,7 @@ impl Command {
             subreaper: false,
             no_new_privs: false,
             signal_mask: Mask::Empty,
-            ignored: Ignored::None,
+            ignored: Ignored::Keep(SIGPIPE),
             shell: false,
             options: SpawnOptions::default(),
             kill_on_drop: false,
@@ -393,9 +394,16 @@ impl Command {
         self.default_signals(0)
     }
 
+    /// Every signal has its default action in the child: nothing that the caller ignores stays so.
+    /// It costs a system call for each of 62 signals.
+    pub fn default_all_signals(&mut self) -> &mut Self {
+        self.ignored = Ignored::None;
+        self
+    }
+
     /// Signals that the caller ignores stay ignored in the child, except those in `set`, which get
-    /// their default action: `POSIX_SPAWN_SETSIGDEF` of posix_spawn(3). Bit n-1 is signal n. What
-    /// std's `Command` does is this with SIGPIPE, `1 << 12`.
+    /// their default action: `POSIX_SPAWN_SETSIGDEF` of posix_spawn(3). Bit n-1 is signal n. As in
+    /// std, this is what a command does unless told otherwise, with SIGPIPE, `1 << 12`.
     pub fn default_signals(&mut self, set: u64) -> &mut Self {
         self.ignored = Ignored::Keep(set);
         self

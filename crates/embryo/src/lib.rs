@@ -4,7 +4,7 @@
 //! - Linux 5.10 or later, x86_64 or aarch64.
 //! - A child inherits nothing that was not granted: no descriptor, no environment, no ignored
 //!   signal. [`Command`] alone copies the habits of [`std::process::Command`], by granting stdio,
-//!   environment, working directory, umask and session itself.
+//!   environment, working directory, umask, session and ignored signals (but SIGPIPE) itself.
 //! - There is no `pre_exec`: what people use it for is an operation of its own.
 //! - Credentials, limits, scheduling, namespaces and the security context are the caller's
 //!   authority, and stay what they are unless an op changes them.

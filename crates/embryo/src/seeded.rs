@@ -50,10 +50,8 @@ pub(crate) fn launch(
     .map_err(|errno| seed(errno.into()))?;
     send_request(ours.as_fd(), plan, grants, trace)?;
 
-    let keep = plan.as_plan().keep();
-    let embryo = seed_plan(keep.contains(Keep::IGNORED_SIGNALS));
     let fds = [theirs.as_fd().as_raw(), image.as_fd().as_raw()];
-    let mut direct = direct::launch(embryo, &fds, timeout, false)?;
+    let mut direct = direct::launch(seed_plan(), &fds, timeout, false)?;
     drop(theirs);
     // A fault of the seed's own launch is not one of the plan's ops.
     direct.launched.end = match direct.launched.end {
@@ -194,20 +192,18 @@ fn caller_mask() -> u64 {
 
 /// The plan that makes a seed: the control socket at its number, everything else closed, every
 /// signal blocked, and what the later plan may keep kept.
-fn seed_plan(keep_ignored: bool) -> &'static OwnedPlan {
-    static PLANS: OnceLock<[OwnedPlan; 2]> = OnceLock::new();
-    let make = |ignored: Keep| {
+fn seed_plan() -> &'static OwnedPlan {
+    static PLAN: OnceLock<OwnedPlan> = OnceLock::new();
+    PLAN.get_or_init(|| {
         let mut plan = PlanBuilder::new();
         let (control, image): (Slot, Slot) = (plan.slot(), plan.slot());
-        plan.keep(Keep::CWD | Keep::UMASK | Keep::SESSION | ignored)
+        plan.keep(Keep::CWD | Keep::UMASK | Keep::SESSION | Keep::IGNORED_SIGNALS)
             .op(&Op::PutFd { slot: control, fd: CONTROL_FD as u32 })
             .op(&Op::SignalMask { set: !(1 << 8 | 1 << 18) })
             .op(&Op::ExecSlot { slot: image, flags: ExecFlags::empty() })
             .arg(SEED_NAME.to_bytes());
-        plan.build().expect("the seed's plan is a constant, and its test builds it")
-    };
-    let plans = PLANS.get_or_init(|| [make(Keep::empty()), make(Keep::IGNORED_SIGNALS)]);
-    &plans[usize::from(keep_ignored)]
+        plan.build().expect("the seed's plan is a constant, and a test builds it")
+    })
 }
 
 /// The seed in a sealed memfd, made once and made again if somebody closed it.
@@ -253,10 +249,7 @@ mod tests {
 
     #[test]
     fn the_seeds_own_plan_is_one_and_runs_directly() {
-        for keep in [false, true] {
-            let plan = seed_plan(keep);
-            assert_eq!(plan.as_plan().route(), embryo_plan::Route::Direct);
-            assert_eq!(plan.as_plan().slots(), 2);
-        }
+        assert_eq!(seed_plan().as_plan().route(), embryo_plan::Route::Direct);
+        assert_eq!(seed_plan().as_plan().slots(), 2);
     }
 }

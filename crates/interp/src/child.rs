@@ -6,7 +6,7 @@
 
 use crate::fault::{Fault, Step};
 use crate::ops::Context;
-use crate::signals::{Dispositions, Survey};
+use crate::signals::Dispositions;
 use crate::start::Image;
 use crate::trace::Trace;
 use core::ffi::c_void;
@@ -36,8 +36,6 @@ pub struct Shared {
     index: AtomicU32,
     code_and_errno: AtomicU32,
     traced: AtomicU32,
-    /// The search for ignored signals.
-    pub survey: Survey,
 }
 
 impl Shared {
@@ -50,7 +48,6 @@ impl Shared {
             index: AtomicU32::new(0),
             code_and_errno: AtomicU32::new(0),
             traced: AtomicU32::new(0),
-            survey: Survey::new(),
         }
     }
 
@@ -119,7 +116,7 @@ pub struct Brief<'a> {
     /// The creating thread's mask.
     pub caller_mask: u64,
     /// What dispositions the clone leaves.
-    pub dispositions: Dispositions<'a>,
+    pub dispositions: Dispositions,
     /// Room for trace records.
     pub trace: *mut Trace,
     /// How many fit.

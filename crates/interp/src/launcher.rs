@@ -19,7 +19,7 @@ use core::mem::ManuallyDrop;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
-use embryo_plan::{Keep, OwnedPlan, Plan};
+use embryo_plan::{OwnedPlan, Plan};
 use embryo_syscall::{self as sys, CloneArgs, CloneFlags, Errno, StackSpan};
 use rustix::fd::{FromRawFd, OwnedFd};
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags};
@@ -205,7 +205,7 @@ pub fn launch(launch: &Launch<'_>, arena: Arena) -> (Result<Launched, Fault>, Op
         dispositions: if CLONE3_REFUSED.load(Ordering::Relaxed) {
             Dispositions::Any
         } else {
-            Dispositions::SomeIgnored(&shared.survey)
+            Dispositions::SomeIgnored
         },
         trace: if room.traces == 0 { ptr::NonNull::dangling().as_ptr() } else { trace },
         trace_len: room.traces,
@@ -218,14 +218,7 @@ pub fn launch(launch: &Launch<'_>, arena: Arena) -> (Result<Launched, Fault>, Op
     let brief = unsafe { &mut *brief };
     let cloned = clone_child(brief, arena.stack(), &mut pidfd);
     let gone = match cloned {
-        Ok(_) => {
-            if matches!(brief.dispositions, Dispositions::SomeIgnored(_))
-                && !plan.keep().contains(Keep::IGNORED_SIGNALS)
-            {
-                shared.survey.help();
-            }
-            wait_gone(shared, pidfd, launch.timeout)
-        }
+        Ok(_) => wait_gone(shared, pidfd, launch.timeout),
         Err(_) => Gone::InTime,
     };
     let _ = sys::set_mask(caller_mask);
@@ -242,7 +235,7 @@ pub fn launch(launch: &Launch<'_>, arena: Arena) -> (Result<Launched, Fault>, Op
     };
     // SAFETY: the kernel has just made this descriptor for us and nobody else knows it.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-    let legacy_clone = matches!(brief.dispositions, Dispositions::Any);
+    let legacy_clone = brief.dispositions == Dispositions::Any;
     if gone == Gone::Never {
         // Killed, but it cannot die yet. It still owns the arena and reads the plan, so neither
         // is ever given back.
@@ -275,7 +268,7 @@ fn clone_child(
         .or(CloneFlags::PIDFD)
         .or(CloneFlags::CHILD_CLEARTID)
         .or(CloneFlags::CLEAR_SIGHAND);
-    if matches!(brief.dispositions, Dispositions::SomeIgnored(_)) {
+    if brief.dispositions == Dispositions::SomeIgnored {
         let args = CloneArgs::new(flags, SIGCHLD, stack, pidfd, tid);
         // SAFETY: the stack is the arena's, which the caller keeps until the child has gone; `enter`
         // is written for a child that shares memory; the brief, the words it points to and the

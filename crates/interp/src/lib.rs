@@ -21,7 +21,7 @@ pub use fault::{Fault, Step};
 #[cfg(feature = "launcher")]
 pub use launcher::{Arena, End, Launch, Launched, clone3_refused, launch};
 pub use ops::{Context, apply};
-pub use signals::{Dispositions, Survey};
+pub use signals::Dispositions;
 pub use start::{Image, start};
 pub use trace::{Trace, now_ns};
 

@@ -21,7 +21,7 @@ pub struct Context<'a> {
     /// The mask of the thread that spawned, for a plan that keeps it.
     pub caller_mask: u64,
     /// What dispositions the task may have to begin with.
-    pub dispositions: Dispositions<'a>,
+    pub dispositions: Dispositions,
     /// Room for one record per op, or nothing.
     pub trace: &'a mut [Trace],
     /// How many records were written.

@@ -1,11 +1,10 @@
 //! Dispositions: what a clone leaves of them, and setting them as the image is to find them.
 //!
-//! exec turns handled signals to their default action and leaves ignored ones ignored, so those
-//! have to be found. Asking for one costs a system call, and there are 62. After the clone the
-//! creator has nothing to do but wait, so it asks too: both sides take signals from one
-//! [`Survey`] until none is left.
+//! exec turns handled signals to their default action and leaves ignored ones ignored. Which those
+//! are cannot be asked for at once, so a plan that keeps none costs a call for each of 62 signals. (Letting
+//! the creator, which only waits, look for half of them was tried and gained nothing: it runs on
+//! the CPU that the child is waiting for.)
 
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use embryo_plan::{Keep, Op, Plan};
 use embryo_syscall::{self as sys, Disposition, Errno};
 
@@ -13,68 +12,12 @@ use embryo_syscall::{self as sys, Disposition, Errno};
 const FIXED: u64 = 1 << 8 | 1 << 18;
 
 /// What dispositions a task may have when its build begins.
-#[derive(Clone, Copy, Debug)]
-pub enum Dispositions<'a> {
-    /// All are the default already, but for ignored ones that its creator was told to keep.
-    Default,
-    /// Some may be ignored (clone3 with CLEAR_SIGHAND); the creator helps to find them.
-    SomeIgnored(&'a Survey),
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dispositions {
+    /// Some may be ignored (after clone3 with CLEAR_SIGHAND, or after an exec).
+    SomeIgnored,
     /// Some may be ignored and some handled (clone without CLEAR_SIGHAND).
     Any,
-}
-
-/// The search for ignored signals, shared by creator and child. One word each, so that neither ever
-/// waits for the other: what the creator has begun and not finished, the child does itself.
-#[derive(Debug, Default)]
-pub struct Survey {
-    /// Signals that somebody has taken, as a count from the top.
-    taken: AtomicU32,
-    /// Signals that the creator has looked at; bit n-1 is signal n.
-    seen: AtomicU64,
-    /// Those among them that are ignored.
-    ignored: AtomicU64,
-}
-
-/// Signals that are taken at a time.
-const CHUNK: u32 = 4;
-
-impl Survey {
-    /// Nothing looked at yet.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self { taken: AtomicU32::new(0), seen: AtomicU64::new(0), ignored: AtomicU64::new(0) }
-    }
-
-    /// The next signals to look at, as a set.
-    fn take(&self) -> Option<u64> {
-        let from = self.taken.fetch_add(CHUNK, Ordering::Relaxed);
-        (from < 64).then(|| ((1 << CHUNK) - 1) << from)
-    }
-
-    /// The creator's part: looks at its own dispositions until all are taken.
-    pub fn help(&self) {
-        while let Some(chunk) = self.take() {
-            for signal in signals_of(chunk & !FIXED) {
-                if sys::get_disposition(signal) == Ok(Disposition::Ignore) {
-                    self.ignored.fetch_or(bit(signal), Ordering::Relaxed);
-                }
-            }
-            self.seen.fetch_or(chunk, Ordering::Release);
-        }
-    }
-
-    /// The child's part: sets what it takes to the default, then what the creator found, then what
-    /// the creator has not finished.
-    fn reset(&self, except: u64) -> Result<(), Errno> {
-        let mut own = 0;
-        while let Some(chunk) = self.take() {
-            set_default(chunk & !except)?;
-            own |= chunk;
-        }
-        let seen = self.seen.load(Ordering::Acquire);
-        let ignored = self.ignored.load(Ordering::Relaxed);
-        set_default((ignored | !seen) & !own & !except)
-    }
 }
 
 fn bit(signal: u32) -> u64 {
@@ -120,11 +63,10 @@ impl Wanted {
 }
 
 /// Sets the dispositions that a plan wants, given what they may be.
-pub(crate) fn set_dispositions(wanted: &Wanted, before: &Dispositions<'_>) -> Result<(), Errno> {
+pub(crate) fn set_dispositions(wanted: &Wanted, before: Dispositions) -> Result<(), Errno> {
     match (before, wanted.keep_except) {
-        (Dispositions::Default, None) => {}
-        (Dispositions::SomeIgnored(survey), None) => survey.reset(wanted.ignored)?,
-        (Dispositions::Default | Dispositions::SomeIgnored(_), Some(except)) => {
+        (Dispositions::SomeIgnored, None) => set_default(!wanted.ignored)?,
+        (Dispositions::SomeIgnored, Some(except)) => {
             set_default(except)?;
         }
         (Dispositions::Any, keep_except) => {

@@ -57,7 +57,7 @@ pub unsafe fn start(
         return fail(errno);
     }
     let wanted = Wanted::by(plan, context.caller_mask);
-    if let Err(errno) = set_dispositions(&wanted, &context.dispositions) {
+    if let Err(errno) = set_dispositions(&wanted, context.dispositions) {
         return Fault::step(Step::Signals, errno);
     }
     entering(context);
@@ -114,6 +114,8 @@ unsafe fn exec_file(path: &CStr, flags: ExecFlags, image: &Image) -> Errno {
 ///
 /// # Safety
 /// As [`start`].
+// Not inlined: its buffer is a page of stack that no other exec should have to touch.
+#[inline(never)]
 unsafe fn exec_search(name: &CStr, search: &CStr, flags: ExecFlags, image: &Image) -> Errno {
     if name.to_bytes().contains(&b'/') {
         // SAFETY: the caller vouches for the image.

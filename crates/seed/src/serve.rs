@@ -60,7 +60,7 @@ unsafe fn launch(
         control,
         parent: request.owner,
         caller_mask: request.caller_mask,
-        dispositions: Dispositions::Default,
+        dispositions: Dispositions::SomeIgnored,
         trace,
         traced: 0,
     };

@@ -1,0 +1,80 @@
+//! What embryo set out to reach, held against what was measured.
+
+use serde::Serialize;
+
+use crate::axis::Axis;
+use crate::contender::Kind;
+use crate::results::{Results, blocked_ratio, find, ratio};
+use crate::stdio::Stdio;
+
+/// One aim: a ratio of two medians of the caller's blocked time, and the most it may be.
+#[derive(Debug, Serialize)]
+pub(crate) struct Aim {
+    pub(crate) what: String,
+    pub(crate) limit: f64,
+    /// Rounded to two decimals; `None` if one of the two was not measured.
+    pub(crate) measured: Option<f64>,
+    pub(crate) met: Option<bool>,
+}
+
+impl Aim {
+    fn new(what: String, limit: f64, measured: Option<f64>) -> Self {
+        let measured = measured.map(|ratio| (ratio * 100.0).round() / 100.0);
+        Self { what, limit, measured, met: measured.map(|ratio| ratio <= limit) }
+    }
+}
+
+/// A plan against glibc's posix_spawn.
+const PLAN_TO_POSIX_SPAWN_MAX: f64 = 0.6;
+/// A plan against the least that sharing memory costs.
+const PLAN_TO_VFORK_MAX: f64 = 1.0;
+/// The last point of an axis against its first.
+const FLAT_MAX: f64 = 1.25;
+/// The seed, which is a whole program more, against glibc's posix_spawn.
+const SEED_TO_POSIX_SPAWN_MAX: f64 = 1.5;
+
+/// Judges every aim.
+pub(crate) fn judge(results: &Results) -> Vec<Aim> {
+    let mut aims = Vec::new();
+    let pairs = [
+        (Kind::EmbryoPlan, Kind::PosixSpawn, PLAN_TO_POSIX_SPAWN_MAX),
+        (Kind::EmbryoPlan, Kind::VforkExec, PLAN_TO_VFORK_MAX),
+        (Kind::EmbryoSeed, Kind::PosixSpawn, SEED_TO_POSIX_SPAWN_MAX),
+    ];
+    for (of, to, limit) in pairs {
+        for stdio in Stdio::ALL {
+            let what = format!("{} / {}, {}", of.label(), to.label(), stdio.label());
+            aims.push(Aim::new(what, limit, base_ratio(results, stdio, of, to)));
+        }
+    }
+    for &axis in Axis::ALL {
+        for stdio in Stdio::ALL {
+            aims.push(flat(results, axis, stdio));
+        }
+    }
+    aims
+}
+
+/// The ratio of two contenders in a parent that has nothing much. Each axis's first point is such a
+/// parent; of their ratios this is the median.
+fn base_ratio(results: &Results, stdio: Stdio, of: Kind, to: Kind) -> Option<f64> {
+    let first = |&axis| results.measured(axis).next();
+    let rows = Axis::ALL.iter().filter_map(first).map(|point| &point.rows);
+    let mut ratios: Vec<f64> = rows.filter_map(|rows| blocked_ratio(rows, stdio, of, to)).collect();
+    ratios.sort_unstable_by(f64::total_cmp);
+    let (upper, lower) = (ratios.len() / 2, ratios.len().checked_sub(1)? / 2);
+    Some(f64::midpoint(ratios[lower], ratios[upper]))
+}
+
+/// A plan at the axis's last point that could be measured, against its first.
+fn flat(results: &Results, axis: Axis, stdio: Stdio) -> Aim {
+    let row = |point| find(point, Kind::EmbryoPlan, stdio);
+    let points: Vec<_> = results.measured(axis).collect();
+    let ends = points.first().zip(points.last()).filter(|_| points.len() > 1);
+    let measured = ends.and_then(|(first, last)| Some(ratio(row(&last.rows)?, row(&first.rows)?)));
+    let span = ends.map_or(String::new(), |(first, last)| {
+        format!(" {} to {}", axis.label(first.value), axis.label(last.value))
+    });
+    let label = Kind::EmbryoPlan.label();
+    Aim::new(format!("{label}, {}{span}, {}", axis.title(), stdio.label()), FLAT_MAX, measured)
+}

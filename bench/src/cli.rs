@@ -1,0 +1,99 @@
+//! The command line, and the settings that follow from it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+
+use crate::axis::Axis;
+use crate::contender::Kind;
+
+/// Measures what a launch costs its caller: embryo beside fork, vfork, posix_spawn and std.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub(crate) struct Args {
+    /// Smaller points and a smaller budget: done in less than 40 seconds.
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// At most this many rounds a point; fewer where a point's time runs out first.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) rounds: Option<u32>,
+    /// Where results.json and the plots go.
+    #[arg(long, value_name = "DIR", default_value = "bench/out")]
+    pub(crate) out: PathBuf,
+    /// Only these axes; may be given more than once.
+    #[arg(long, value_enum)]
+    pub(crate) axis: Vec<Axis>,
+    /// Only these contenders; may be given more than once.
+    #[arg(long, value_enum)]
+    pub(crate) contender: Vec<Kind>,
+    /// Let the scheduler choose the CPU of each child, instead of keeping to one.
+    #[arg(long)]
+    pub(crate) unpinned: bool,
+    /// Leave out the stalls that another thread sees.
+    #[arg(long)]
+    pub(crate) no_stall: bool,
+}
+
+/// How much is measured.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) quick: bool,
+    pub(crate) axes: Vec<Axis>,
+    pub(crate) kinds: Vec<Kind>,
+    /// Rounds that are launched and dropped before a point's first recorded one.
+    pub(crate) warm_up_rounds: u32,
+    /// A point records at least this many rounds, whatever its budget.
+    pub(crate) rounds_min: u32,
+    /// A point records at most this many rounds.
+    pub(crate) rounds_max: u32,
+    /// Whether parent and children keep to one CPU. The stalls always have two.
+    pub(crate) pinned: bool,
+    /// A point starts no further round after this time.
+    pub(crate) point_budget: Duration,
+    pub(crate) stall: Option<StallSettings>,
+}
+
+/// How the stalls are measured.
+#[derive(Debug)]
+pub(crate) struct StallSettings {
+    /// The dirty memory that the other thread walks over.
+    pub(crate) memory_bytes: usize,
+    /// Slices for each contender; the contenders take turns.
+    pub(crate) slices: u32,
+    pub(crate) slice: Duration,
+    /// Time from one launch to the next, the same for every contender.
+    pub(crate) launch_interval: Duration,
+}
+
+const MIB: usize = 1024 * 1024;
+
+impl Args {
+    /// The settings for these arguments.
+    pub(crate) fn settings(&self) -> Settings {
+        let quick = self.quick;
+        let rounds_max = self.rounds.unwrap_or(if quick { 300 } else { 3000 });
+        let stall = StallSettings {
+            memory_bytes: if quick { 256 * MIB } else { 1024 * MIB },
+            slices: if quick { 2 } else { 6 },
+            slice: Duration::from_millis(if quick { 300 } else { 500 }),
+            launch_interval: Duration::from_millis(20),
+        };
+        Settings {
+            quick,
+            axes: chosen(&self.axis, Axis::ALL),
+            kinds: chosen(&self.contender, Kind::ALL),
+            warm_up_rounds: if quick { 2 } else { 5 },
+            rounds_min: rounds_max.min(5),
+            rounds_max,
+            pinned: !self.unpinned,
+            point_budget: Duration::from_millis(if quick { 1500 } else { 20_000 }),
+            stall: (!self.no_stall).then_some(stall),
+        }
+    }
+}
+
+/// What was named, in the order of `all`; everything if nothing was.
+fn chosen<T: Copy + PartialEq>(named: &[T], all: &[T]) -> Vec<T> {
+    all.iter().copied().filter(|item| named.is_empty() || named.contains(item)).collect()
+}
