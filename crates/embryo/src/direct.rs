@@ -58,7 +58,8 @@ pub(crate) fn launch(
     };
     let (outcome, arena) = embryo_interp::launch(&request, arena);
     if let Some(arena) = arena {
-        ARENA.set(Some(arena));
+        // In a thread that is ending there is no place for it any more.
+        let _ = ARENA.try_with(|kept| kept.set(Some(arena)));
     }
     if let Some(mailbox) = mailbox {
         if !matches!(outcome, Ok(Launched { end: End::Entered, .. })) {
@@ -72,7 +73,7 @@ pub(crate) fn launch(
 
 fn take_arena(plan: &OwnedPlan, trace: bool) -> Result<Arena, Fault> {
     let plan = plan.as_plan();
-    match ARENA.take() {
+    match ARENA.try_with(Cell::take).ok().flatten() {
         Some(arena) if arena.fits(&plan, trace) => Ok(arena),
         _ => Arena::new(&plan, trace).map_err(|errno| Fault::step(Step::Prepare, errno)),
     }

@@ -5,38 +5,36 @@
 //! become something else, it is the program's, and closing it would be our mistake.
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::mem::ManuallyDrop;
 
 /// A descriptor together with what it was when it was made.
 #[derive(Debug)]
 pub(crate) struct Guarded {
-    fd: ManuallyDrop<OwnedFd>,
+    // `None` only while it is dropped.
+    fd: Option<OwnedFd>,
     identity: (u64, u64),
 }
 
 impl Guarded {
     pub(crate) fn new(fd: OwnedFd) -> rustix::io::Result<Self> {
         let identity = identify(fd.as_fd())?;
-        Ok(Self { fd: ManuallyDrop::new(fd), identity })
+        Ok(Self { fd: Some(fd), identity })
     }
 
     /// Whether the number still names what it did.
     pub(crate) fn intact(&self) -> bool {
-        identify(self.fd.as_fd()).is_ok_and(|now| now == self.identity)
+        identify(self.as_fd()).is_ok_and(|now| now == self.identity)
     }
 
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.fd.as_ref().map(AsFd::as_fd).expect("the descriptor is there until drop")
     }
 }
 
 impl Drop for Guarded {
     fn drop(&mut self) {
-        if self.intact() {
-            // Move the owner out by replacing it with a descriptor that is never closed twice:
-            // duplicating is the only way without unsafe code, and closes the original's number.
-            let number = self.fd.as_fd().as_raw();
-            let _ = embryo_syscall::close(number);
+        if !self.intact() {
+            // The number is the program's now.
+            std::mem::forget(self.fd.take());
         }
     }
 }
