@@ -1,0 +1,1 @@
+//! Nothing but the examples: `cargo run -p embryo-examples --example NAME`.
