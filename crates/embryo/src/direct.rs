@@ -9,10 +9,10 @@ use crate::procfs;
 use embryo_interp::{Arena, End, Launch, Launched, Step};
 use embryo_plan::OwnedPlan;
 use embryo_syscall::{self as sys, Errno};
-use rustix::fd::AsFd;
+use rustix::fd::{AsFd, BorrowedFd};
 use std::cell::Cell;
 use std::os::fd::AsRawFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Descriptors 0, 1 and 2 are always copied: nobody writes an executable through them.
 const STDIO_END: u32 = 3;
@@ -122,12 +122,34 @@ pub(crate) fn entered(
             crate::process::wait_dead(fd, timeout);
         }
         // Before Linux 5.15, or filtered: /proc has to tell in any case.
-        Err(_) => {}
+        Err(_) => return entered_by_proc(fd, pid, timeout, before),
     }
     match procfs::stat(pid) {
         Some(stat) if before(&stat) => Entered::DiedBefore,
         // Somebody reaped it already (an ignored SIGCHLD does): how it began cannot be known.
         _ => Entered::Started,
+    }
+}
+
+/// The same from /proc alone. exec lets go of the old address space a moment before it changes what
+/// /proc shows, so a child that looks unborn and lives is looked at again.
+fn entered_by_proc(
+    pidfd: BorrowedFd<'_>,
+    pid: i32,
+    timeout: Duration,
+    before: impl Fn(&procfs::Stat) -> bool,
+) -> Entered {
+    let begun = Instant::now();
+    loop {
+        // Asked first: what /proc says after a death is final.
+        let dead = crate::process::wait_dead(pidfd, Duration::ZERO);
+        match procfs::stat(pid) {
+            Some(stat) if before(&stat) && dead => return Entered::DiedBefore,
+            Some(stat) if before(&stat) && begun.elapsed() < timeout => {
+                std::thread::sleep(Duration::from_micros(20));
+            }
+            _ => return Entered::Started,
+        }
     }
 }
 
