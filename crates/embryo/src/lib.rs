@@ -57,10 +57,13 @@ mod doctor;
 mod error;
 mod guarded;
 mod hint;
+mod live;
 mod mailbox;
+mod maps;
 mod process;
 mod procfs;
 mod reaper;
+mod regions;
 mod seeded;
 mod spawn;
 mod stdio;
@@ -71,12 +74,16 @@ pub use command::Command;
 pub use doctor::{Ability, Doctor};
 pub use embryo_interp::Step;
 pub use embryo_plan::{
-    Access, ArgText, BuildError, ExecFlags, Explained, Keep, Op, OpCode, OwnedPlan as Plan,
-    Plan as PlanView, PlanBuilder, PlanError, RawPlan, Reason, Route, Slot, limits,
+    Access, ArgText, BuildError, ExecFlags, Explained, Keep, MapFlags, Op, OpCode,
+    OwnedPlan as Plan, Plan as PlanView, PlanBuilder, PlanError, RawPlan, Reason, Regset, Route,
+    Slot, X86Regs, limits,
 };
 pub use embryo_plan::{errno_name, resource_name, sched_policy_name, signal_name};
 pub use error::{Cause, Error, Fault, SpawnError};
+pub use live::Embryo;
+pub use maps::MapsEntry;
 pub use process::{Process, Usage};
+pub use regions::Region;
 pub use spawn::{LaunchReport, SpawnOptions, TraceRecord, spawn, spawn_with};
 pub use std::process::{ChildStderr, ChildStdin, ChildStdout, ExitStatus, Output};
 pub use stdio::{Stdio, StdioSource};

@@ -10,7 +10,7 @@ use crate::error::Fault;
 use crate::guarded::{AsRaw, Guarded};
 use crate::process::{kill, wait_dead};
 use embryo_interp::{End, Step, Trace};
-use embryo_plan::{ExecFlags, Keep, Op, OwnedPlan, PlanBuilder, Slot};
+use embryo_plan::{ExecFlags, Keep, Op, OwnedPlan, PlanBuilder, Slot, limits};
 use embryo_seed::{
     CONTROL_FD, GRANTS_PER_MESSAGE, INLINE_PLAN_MAX, REPLY_LEN, Reply, ReplyKind, Request,
     RequestFlags, RequestKind, SEED_NAME,
@@ -39,6 +39,22 @@ pub(crate) fn launch(
     trace: bool,
 ) -> Result<Direct, Fault> {
     let deadline = Instant::now() + timeout;
+    let flags = if trace { RequestFlags::TRACE } else { 0 };
+    let message = Message { kind: RequestKind::Launch, flags, plan, owner: None, grants };
+    let (mut direct, socket) = make(timeout, |socket| send(socket, &message))?;
+    if direct.launched.end == End::Entered {
+        let pidfd = direct.launched.pidfd.as_fd();
+        let (end, records) = answer(socket.as_fd(), pidfd, direct.launched.pid, deadline);
+        (direct.launched.end, direct.launched.trace) = (end, records);
+    }
+    Ok(direct)
+}
+
+/// Makes a seed whose first request, which `send` puts into its socket, lies there before it does.
+pub(crate) fn make(
+    timeout: Duration,
+    send: impl FnOnce(BorrowedFd<'_>) -> Result<(), Fault>,
+) -> Result<(Direct, OwnedFd), Fault> {
     let seed = |errno: Errno| Fault::step(Step::Seed, errno);
     let image = image().map_err(seed)?;
     let (ours, theirs) = rustix::net::socketpair(
@@ -48,27 +64,19 @@ pub(crate) fn launch(
         None,
     )
     .map_err(|errno| seed(errno.into()))?;
-    send_request(ours.as_fd(), plan, grants, trace)?;
-
+    send(ours.as_fd())?;
     let fds = [theirs.as_fd().as_raw(), image.as_fd().as_raw()];
     let mut direct = direct::launch(seed_plan(), &fds, timeout, false)?;
     drop(theirs);
     // A fault of the seed's own launch is not one of the plan's ops.
-    direct.launched.end = match direct.launched.end {
-        End::Entered => {
-            let (end, records) =
-                answer(ours.as_fd(), direct.launched.pidfd.as_fd(), direct.launched.pid, deadline);
-            direct.launched.trace = records;
-            end
-        }
-        End::Fault(fault) => End::Fault(seed(Errno::new(fault.errno))),
-        other => other,
-    };
-    Ok(direct)
+    if let End::Fault(fault) = direct.launched.end {
+        direct.launched.end = End::Fault(seed(Errno::new(fault.errno)));
+    }
+    Ok((direct, ours))
 }
 
 /// Waits for what the seed says, or for the end of its socket, and finds out what that means.
-fn answer(
+pub(crate) fn answer(
     socket: BorrowedFd<'_>,
     pidfd: BorrowedFd<'_>,
     pid: i32,
@@ -91,6 +99,7 @@ fn answer(
         }
         match receive(socket) {
             Some((ReplyKind::Entering, _, traced)) => records = traced,
+            Some((ReplyKind::Done, ..)) => {}
             Some((ReplyKind::Fault, fault, traced)) => {
                 records.extend(traced);
                 return (End::Fault(fault), records);
@@ -127,14 +136,8 @@ fn readable(socket: BorrowedFd<'_>, until: Instant) -> bool {
 
 /// One reply; `None` at the end of the socket, or if it is not one.
 fn receive(socket: BorrowedFd<'_>) -> Option<(ReplyKind, Fault, Vec<Trace>)> {
-    // The seed keeps at most 1024 records. The end of the socket, which is what mostly comes, needs
-    // no room.
-    let mut message = match rustix::io::ioctl_fionread(socket) {
-        Ok(0) => Vec::new(),
-        _ => vec![0u8; REPLY_LEN + 1024 * size_of::<Trace>()],
-    };
-    let (len, _) = sys::recv_with_fds(socket.as_raw(), &mut message, &mut [], false).ok()?;
-    let (reply, rest) = Reply::read_from_prefix(message.get(..len)?).ok()?;
+    let message = message(socket)?;
+    let (reply, rest) = Reply::read_from_prefix(message.as_slice()).ok()?;
     let (kind, fault) = reply.meaning()?;
     let record = |bytes: &[u8; 16]| Trace {
         index: u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]),
@@ -145,28 +148,81 @@ fn receive(socket: BorrowedFd<'_>) -> Option<(ReplyKind, Fault, Vec<Trace>)> {
     Some((kind, fault, records))
 }
 
-/// Puts the plan and its grants into the socket.
-fn send_request(
-    socket: BorrowedFd<'_>,
-    plan: &OwnedPlan,
-    grants: &[i32],
-    trace: bool,
-) -> Result<(), Fault> {
-    let bytes = plan.as_bytes();
-    // Setting the mask to what it is tells what it is.
-    let caller_mask = caller_mask();
+/// One message; `None` at the end of the socket.
+fn message(socket: BorrowedFd<'_>) -> Option<Vec<u8>> {
+    // A seed keeps at most 1024 records, and tells a u64 for each entry of a batch. The end of the
+    // socket, which is what mostly comes, needs no room.
+    let mut message = match rustix::io::ioctl_fionread(socket) {
+        Ok(0) => Vec::new(),
+        _ => vec![0u8; REPLY_LEN + limits::ENTRIES_MAX as usize * 8],
+    };
+    let (len, _) = sys::recv_with_fds(socket.as_raw(), &mut message, &mut [], false).ok()?;
+    message.truncate(len);
+    Some(message)
+}
+
+/// What an embryo answers to a batch.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// What each op has to tell.
+    Done(Vec<u64>),
+    /// An op failed.
+    Fault(Fault),
+    /// Nothing, in the time it had.
+    Silence,
+    /// Something that is no answer to a batch.
+    Nonsense,
+    /// The embryo is no more.
+    End,
+}
+
+/// Waits for the answer to a batch.
+pub(crate) fn results(socket: BorrowedFd<'_>, deadline: Instant) -> Answer {
+    if !readable(socket, deadline) {
+        return Answer::Silence;
+    }
+    let Some(message) = message(socket).filter(|message| !message.is_empty()) else {
+        return Answer::End;
+    };
+    let Ok((reply, rest)) = Reply::read_from_prefix(message.as_slice()) else {
+        return Answer::Nonsense;
+    };
+    let (words, odd) = rest.as_chunks::<8>();
+    match reply.meaning() {
+        Some((ReplyKind::Fault, fault)) if rest.is_empty() => Answer::Fault(fault),
+        Some((ReplyKind::Done, _)) if odd.is_empty() && words.len() == reply.traced as usize => {
+            Answer::Done(words.iter().map(|word| u64::from_le_bytes(*word)).collect())
+        }
+        _ => Answer::Nonsense,
+    }
+}
+
+/// A request as its owner says it.
+pub(crate) struct Message<'a> {
+    pub(crate) kind: RequestKind,
+    pub(crate) flags: u32,
+    pub(crate) plan: &'a OwnedPlan,
+    /// The owner's pidfd, for the first request of an embryo that is to live.
+    pub(crate) owner: Option<BorrowedFd<'a>>,
+    pub(crate) grants: &'a [i32],
+}
+
+/// Puts a request and its grants into the socket.
+pub(crate) fn send(socket: BorrowedFd<'_>, message: &Message<'_>) -> Result<(), Fault> {
+    let bytes = message.plan.as_bytes();
+    let lent: Vec<i32> = message.owner.iter().map(AsRaw::as_raw).collect();
     let mut request = Request {
         magic: Request::MAGIC,
-        kind: RequestKind::Launch as u32,
-        flags: if trace { RequestFlags::TRACE } else { 0 },
+        kind: message.kind as u32,
+        flags: message.flags,
         plan_len: bytes.len() as u32,
-        grants: grants.len() as u32,
+        grants: (lent.len() + message.grants.len()) as u32,
         owner: sys::getpid(),
-        caller_mask,
+        caller_mask: caller_mask(),
     };
     let fail = |errno| Fault::step(Step::ReceiveGrants, errno);
     let mut body = bytes;
-    let mut first = Vec::with_capacity(grants.len().min(GRANTS_PER_MESSAGE) + 1);
+    let mut first = Vec::with_capacity(message.grants.len().min(GRANTS_PER_MESSAGE) + 2);
     let long;
     if bytes.len() > INLINE_PLAN_MAX {
         request.flags |= RequestFlags::PLAN_IN_FD;
@@ -174,7 +230,9 @@ fn send_request(
         first.push(long.as_fd().as_raw());
         body = &[];
     }
-    let mut chunks = grants.chunks(GRANTS_PER_MESSAGE);
+    // The owner's pidfd comes in an embryo's first request alone, which has no other grants.
+    first.extend_from_slice(&lent);
+    let mut chunks = message.grants.chunks(GRANTS_PER_MESSAGE);
     first.extend_from_slice(chunks.next().unwrap_or(&[]));
     sys::send_with_fds(socket.as_raw(), request.as_bytes(), body, &first).map_err(fail)?;
     let more = Request { magic: Request::MAGIC, kind: RequestKind::Grants as u32, ..request };
@@ -184,6 +242,7 @@ fn send_request(
     Ok(())
 }
 
+/// Setting the mask to what it is tells what it is.
 fn caller_mask() -> u64 {
     let mask = sys::set_mask(sys::ALL_SIGNALS).unwrap_or(0);
     let _ = sys::set_mask(mask);

@@ -134,7 +134,7 @@ pub fn spawn_with(
 }
 
 /// Turns what the launch came to into a process, or reaps it and says why there is none.
-fn settle(
+pub(crate) fn settle(
     direct: Direct,
     route: Route,
     timeout: Duration,
@@ -175,7 +175,7 @@ fn settle(
 }
 
 /// Reaps a child that failed; returns the signal that killed it, if one did.
-fn bury(pidfd: std::os::fd::OwnedFd) -> Option<i32> {
+pub(crate) fn bury(pidfd: std::os::fd::OwnedFd) -> Option<i32> {
     if !wait_dead(pidfd.as_fd(), Duration::from_secs(1)) {
         // It cannot die yet (a file server that does not answer): somebody else has to wait.
         reaper::adopt(pidfd);
@@ -186,13 +186,13 @@ fn bury(pidfd: std::os::fd::OwnedFd) -> Option<i32> {
 
 impl hint::Context<'_> {
     /// The error for a fault, with all that can be found out about it.
-    fn error(&self, fault: Fault, cause: Cause, trace: Vec<TraceRecord>) -> Error {
+    pub(crate) fn error(&self, fault: Fault, cause: Cause, trace: Vec<TraceRecord>) -> Error {
         let (object, detail, hint) = self.explain(fault, cause);
         Error::Spawn(Box::new(SpawnError { fault, cause, object, detail, hint, trace }))
     }
 
     /// The records with the names of their ops.
-    fn records(&self, trace: &[Trace]) -> Vec<TraceRecord> {
+    pub(crate) fn records(&self, trace: &[Trace]) -> Vec<TraceRecord> {
         let record = |record: &Trace| {
             let step = Step::from_index(record.index);
             let op = || self.plan.code(record.index).map_or("?", OpCode::name);

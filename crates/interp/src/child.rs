@@ -144,6 +144,8 @@ pub unsafe extern "C" fn enter(brief: *mut c_void) -> ! {
         parent: brief.parent,
         caller_mask: brief.caller_mask,
         dispositions: brief.dispositions,
+        own: None,
+        results: &mut [],
         trace,
         traced: 0,
     };

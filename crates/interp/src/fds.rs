@@ -63,42 +63,44 @@ impl Descriptors<'_> {
     }
 
     /// Sees to it that exec leaves open what the plan put somewhere and nothing else. `image` is
-    /// the descriptor of an image that stays open across exec, or -1.
+    /// the descriptor of an image that stays open across exec, or -1. Without an exec to come they
+    /// have to be closed at once.
     pub(crate) fn close_others(
         &self,
         plan: &Plan<'_>,
         image: i32,
+        how: CloseRange,
     ) -> core::result::Result<(), Fault> {
         let mut from = 0u32;
         // The numbers ascend, which the checker saw to.
         for op in plan.ops().flatten() {
             if let Op::PutFd { fd, .. } | Op::OpenNull { fd, .. } = op {
-                mark_gap(from, fd, image)?;
+                mark_gap(from, fd, image, how)?;
                 from = fd.wrapping_add(1);
             }
         }
-        mark_gap(from, u32::MAX, image)
+        mark_gap(from, u32::MAX, image, how)
     }
 }
 
 /// Marks `from..to` close-on-exec, sparing one number.
-fn mark_gap(from: u32, to: u32, spare: i32) -> core::result::Result<(), Fault> {
+fn mark_gap(from: u32, to: u32, spare: i32, how: CloseRange) -> core::result::Result<(), Fault> {
     let spare = spare as u32;
     let marked = if (from..to).contains(&spare) {
-        mark(from, spare).and_then(|()| mark(spare.wrapping_add(1), to))
+        mark(from, spare, how).and_then(|()| mark(spare.wrapping_add(1), to, how))
     } else {
-        mark(from, to)
+        mark(from, to, how)
     };
     marked.map_err(|errno| Fault::step(Step::CloseOthers, errno))
 }
 
 /// Marks `from..to` close-on-exec. Marking rather than closing lets a slow close (of a file on
 /// FUSE or NFS) happen in exec, after the caller has been let go.
-fn mark(from: u32, to: u32) -> Result<()> {
+fn mark(from: u32, to: u32, how: CloseRange) -> Result<()> {
     if from >= to {
         return Ok(());
     }
-    match embryo_syscall::close_range(from, to.wrapping_sub(1), CloseRange::Cloexec) {
+    match embryo_syscall::close_range(from, to.wrapping_sub(1), how) {
         Ok(()) => return Ok(()),
         // Before Linux 5.11 the flag is unknown; before 5.9, or under a filter, the call is.
         Err(Errno::INVAL | Errno::NOSYS | Errno::PERM) => {}
@@ -109,7 +111,11 @@ fn mark(from: u32, to: u32) -> Result<()> {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let end = limit.unwrap_or(u64::MAX).clamp(4096, u64::from(limits::FD_MAX) + 1) as u32;
     for fd in from..to.min(end) {
-        match embryo_syscall::fcntl_setfd(fd as i32, true) {
+        let done = match how {
+            CloseRange::Cloexec => embryo_syscall::fcntl_setfd(fd as i32, true),
+            _ => embryo_syscall::close(fd as i32),
+        };
+        match done {
             Ok(()) | Err(Errno::BADF) => {}
             Err(errno) => return Err(errno),
         }

@@ -11,7 +11,9 @@ mod fault;
 mod fds;
 #[cfg(feature = "launcher")]
 mod launcher;
+mod memory;
 mod ops;
+mod registers;
 mod signals;
 mod start;
 mod trace;
@@ -20,8 +22,9 @@ pub use child::{Brief, ChildState, Shared, enter};
 pub use fault::{Fault, Step};
 #[cfg(feature = "launcher")]
 pub use launcher::{Arena, End, Launch, Launched, clone3_refused, launch};
+pub use memory::Own;
 pub use ops::{Context, apply};
-pub use signals::Dispositions;
+pub use signals::{Dispositions, reset_dispositions};
 pub use start::{Image, start};
 pub use trace::{Trace, now_ns};
 

@@ -2,6 +2,7 @@
 
 use crate::fault::{Fault, Step};
 use crate::fds::Descriptors;
+use crate::memory::{self, Own};
 use crate::signals::Dispositions;
 use crate::trace::{Trace, now_ns};
 use core::num::NonZeroU64;
@@ -22,6 +23,11 @@ pub struct Context<'a> {
     pub caller_mask: u64,
     /// What dispositions the task may have to begin with.
     pub dispositions: Dispositions,
+    /// The executor's own memory, if it has an address space of its own; in another's, the ops on
+    /// memory are refused.
+    pub own: Option<Own>,
+    /// Room for what each op has to tell, by index, or nothing.
+    pub results: &'a mut [u64],
     /// Room for one record per op, or nothing.
     pub trace: &'a mut [Trace],
     /// How many records were written.
@@ -58,13 +64,16 @@ pub fn apply(plan: &Plan<'_>, context: &mut Context<'_>) -> core::result::Result
         }
         let since = context.clock();
         let outcome = apply_one(&op, context);
-        context.record(index, outcome, since);
-        outcome.map_err(|errno| Fault::op(index, op.code(), errno))?;
+        context.record(index, outcome.map(drop), since);
+        let told = outcome.map_err(|errno| Fault::op(index, op.code(), errno))?;
+        if let Some(result) = context.results.get_mut(index as usize) {
+            *result = told;
+        }
     }
     Ok(())
 }
 
-fn apply_one(op: &Op<'_>, context: &mut Context<'_>) -> Result<()> {
+fn apply_one(op: &Op<'_>, context: &mut Context<'_>) -> Result<u64> {
     let mut fds = Descriptors { slots: context.slots, control: context.control };
     let outcome = match *op {
         Op::Fail { errno } => Err(Errno::new(errno as u16)),
@@ -96,11 +105,22 @@ fn apply_one(op: &Op<'_>, context: &mut Context<'_>) -> Result<()> {
         // Dispositions and mask are set at the end of the build, when no signal may be lost.
         Op::SignalIgnore { .. } | Op::SignalMask { .. } | Op::SignalDefault { .. } => Ok(()),
         // The start is not applied but entered; see `start`.
-        Op::ExecPath { .. } | Op::ExecSlot { .. } | Op::ExecName { .. } => Err(Errno::INVAL),
-        _ => Err(Errno::NOSYS),
+        Op::ExecPath { .. } | Op::ExecSlot { .. } | Op::ExecName { .. } | Op::StartRegs { .. } => {
+            Err(Errno::INVAL)
+        }
+        _ => {
+            let slot = match *op {
+                Op::MapSlot { slot, .. }
+                | Op::WriteSlot { slot, .. }
+                | Op::ReadSlot { slot, .. } => fds.get(slot)?,
+                _ => -1,
+            };
+            let own = context.own.as_ref().ok_or(Errno::PERM)?;
+            return memory::apply(op, slot, own);
+        }
     };
     context.control = fds.control;
-    outcome
+    outcome.map(|()| 0)
 }
 
 /// The outcome of a call of rustix's, whose value does not matter.

@@ -14,6 +14,9 @@ const FIXED: u64 = 1 << 8 | 1 << 18;
 /// What dispositions a task may have when its build begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dispositions {
+    /// All are what they are to be, but for what the plan names: an embryo that was built in
+    /// several steps, whose dispositions were reset when it was made.
+    Settled,
     /// Some may be ignored (after clone3 with CLEAR_SIGHAND, or after an exec).
     SomeIgnored,
     /// Some may be ignored and some handled (clone without CLEAR_SIGHAND).
@@ -32,6 +35,11 @@ fn signals_of(set: u64) -> impl Iterator<Item = u32> {
 fn set_default(set: u64) -> Result<(), Errno> {
     signals_of(set & !FIXED)
         .try_for_each(|signal| sys::set_disposition(signal, Disposition::Default))
+}
+
+/// Sets every signal to its default action.
+pub fn reset_dispositions() -> Result<(), Errno> {
+    set_default(!0)
 }
 
 /// What a plan says of signals, with the defaults where it says nothing: none kept ignored, none
@@ -65,6 +73,7 @@ impl Wanted {
 /// Sets the dispositions that a plan wants, given what they may be.
 pub(crate) fn set_dispositions(wanted: &Wanted, before: Dispositions) -> Result<(), Errno> {
     match (before, wanted.keep_except) {
+        (Dispositions::Settled, keep_except) => set_default(keep_except.unwrap_or(0))?,
         (Dispositions::SomeIgnored, None) => set_default(!wanted.ignored)?,
         (Dispositions::SomeIgnored, Some(except)) => {
             set_default(except)?;

@@ -3,10 +3,11 @@
 use crate::fault::{Fault, Step};
 use crate::fds::Descriptors;
 use crate::ops::{Context, start_op};
+use crate::registers::enter;
 use crate::signals::{Wanted, set_dispositions};
 use core::ffi::{CStr, c_char};
 use embryo_plan::{ExecFlags, Op, Plan};
-use embryo_syscall::{self as sys, Errno};
+use embryo_syscall::{self as sys, CloseRange, Errno};
 
 /// The pointer arrays that execve(2) takes, prepared by the executor.
 ///
@@ -50,13 +51,18 @@ pub unsafe fn start(
         _ => -1,
     };
     let stays = matches!(op, Op::ExecSlot { flags, .. } if flags.contains(ExecFlags::KEEP_OPEN));
-    if let Err(fault) = fds.close_others(plan, if stays { file } else { -1 }) {
+    let wanted = Wanted::by(plan, context.caller_mask);
+    if let Op::StartRegs { page, regset, leave } = op {
+        // SAFETY: the caller vouches for the task, and an address space of its own is asked for.
+        let errno = unsafe { enter(plan, context, &wanted, page, regset, leave, entering) };
+        return fail(errno);
+    }
+    if let Err(fault) = fds.close_others(plan, if stays { file } else { -1 }, CloseRange::Cloexec) {
         return fault;
     }
     if stays && let Err(errno) = sys::fcntl_setfd(file, false) {
         return fail(errno);
     }
-    let wanted = Wanted::by(plan, context.caller_mask);
     if let Err(errno) = set_dispositions(&wanted, context.dispositions) {
         return Fault::step(Step::Signals, errno);
     }

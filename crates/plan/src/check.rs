@@ -9,7 +9,8 @@ use crate::format::{
     DataRef, ENTRY_LEN, Entry, HEADER_LEN, Header, ListRef, MAGIC, PlanFlags, VERSION,
 };
 use crate::limits;
-use crate::op::{ArgKind, DataKind, ExecFlags, Keep, NO_SLOT, Op, OpCode};
+use crate::op::{ArgKind, DataKind, ExecFlags, Keep, MapFlags, NO_SLOT, Op, OpCode};
+use crate::regset::{Regset, ranges};
 use crate::view::Plan;
 use core::ffi::CStr;
 use core::fmt;
@@ -363,7 +364,7 @@ fn check_data(
     if kind == DataKind::Absent {
         return if at == DataRef::default() { Ok(()) } else { Err(Reason::NotZero) };
     }
-    if kind == DataKind::Groups && at == DataRef::default() {
+    if matches!(kind, DataKind::Groups | DataKind::Ranges) && at == DataRef::default() {
         return Ok(());
     }
     if at.len.get() == 0 {
@@ -377,6 +378,11 @@ fn check_data(
             Err(Reason::DataLength)
         }
         DataKind::CpuMask if bytes.len() % 8 != 0 || bytes.len() > limits::CPU_MASK_BYTES_MAX => {
+            Err(Reason::DataLength)
+        }
+        DataKind::Name => check_text(bytes, limits::REGION_NAME_BYTES_MAX, true),
+        DataKind::Regset if Regset::read(bytes).is_none() => Err(Reason::DataLength),
+        DataKind::Ranges if bytes.len() % 16 != 0 || bytes.len() / 16 > limits::RANGES_MAX => {
             Err(Reason::DataLength)
         }
         DataKind::CpuMask if bytes.iter().all(|byte| *byte == 0) => Err(Reason::Empty),
@@ -429,7 +435,74 @@ fn check_range(op: &Op<'_>) -> Result<(), Reason> {
         Op::SignalMask { set } => {
             within(set & unblockable == 0, "the set (SIGKILL and SIGSTOP cannot be blocked)")
         }
+        Op::Map { addr, len, prot, flags } => check_map(addr, len, prot, flags),
+        Op::MapSlot { addr, len, prot, flags, offset, .. } => {
+            check_map(addr, len, prot, flags)?;
+            within(offset % limits::PAGE == 0 && offset.checked_add(len).is_some(), "the offset")
+        }
+        Op::Unmap { addr, len }
+        | Op::Lock { addr, len }
+        | Op::Advise { addr, len, .. }
+        | Op::NameRegion { addr, len, .. } => check_pages(addr, len),
+        Op::Protect { addr, len, prot } => {
+            check_pages(addr, len)?;
+            within(prot <= 7, "the protection")
+        }
+        Op::Remap { addr, len, to, to_len } => {
+            check_pages(addr, len)?;
+            check_pages(if to == 0 { limits::PAGE } else { to }, to_len)
+        }
+        Op::Write { addr, contents } => check_bytes(addr, contents.len() as u64),
+        Op::WriteSlot { addr, len, offset, .. } | Op::ReadSlot { addr, len, offset, .. } => {
+            check_bytes(addr, len)?;
+            within(offset.checked_add(len).is_some_and(|end| end >> 63 == 0), "the offset")
+        }
+        Op::Fill { addr, len, .. } => check_bytes(addr, len),
+        Op::SignalAction { signal, handler, restorer, mask, .. } => {
+            let sound = (1..=limits::SIGNAL_MAX).contains(&signal) && signal != 9 && signal != 19;
+            within(sound, "the signal")?;
+            within(handler < limits::ADDRESS_END && restorer < limits::ADDRESS_END, "an address")?;
+            within(mask & unblockable == 0, "the mask")
+        }
+        Op::StartRegs { page, regset, leave } => {
+            let regset = Regset::read(regset).ok_or(Reason::DataLength)?;
+            if let Some(register) = regset.unsound() {
+                return Err(Reason::OutOfRange(register));
+            }
+            within(page % limits::PAGE == 0 && page < limits::ADDRESS_END, "the page")?;
+            ranges(leave).try_for_each(|[addr, len]| check_pages(addr, len))
+        }
         _ => Ok(()),
+    }
+}
+
+fn check_map(addr: u64, len: u64, prot: u32, flags: MapFlags) -> Result<(), Reason> {
+    if addr == 0 && flags.contains(MapFlags::FIXED) {
+        return Err(Reason::OutOfRange("the address (fixed at 0)"));
+    }
+    check_pages(if addr == 0 { limits::PAGE } else { addr }, len)?;
+    if prot <= 7 { Ok(()) } else { Err(Reason::OutOfRange("the protection")) }
+}
+
+/// Whole pages below the end of the address space.
+fn check_pages(addr: u64, len: u64) -> Result<(), Reason> {
+    if !addr.is_multiple_of(limits::PAGE) {
+        return Err(Reason::OutOfRange("the address (it is not page-aligned)"));
+    }
+    if !len.is_multiple_of(limits::PAGE) {
+        return Err(Reason::OutOfRange("the length (it is not a multiple of the page)"));
+    }
+    check_bytes(addr, len)
+}
+
+/// Some bytes below the end of the address space.
+fn check_bytes(addr: u64, len: u64) -> Result<(), Reason> {
+    if len == 0 {
+        return Err(Reason::OutOfRange("the length (zero)"));
+    }
+    match addr.checked_add(len) {
+        Some(end) if end <= limits::ADDRESS_END => Ok(()),
+        _ => Err(Reason::OutOfRange("the address (beyond the end of the address space)")),
     }
 }
 
@@ -476,6 +549,9 @@ fn kind_bit(code: OpCode) -> Option<u64> {
         OpCode::ChdirSlot => OpCode::ChdirPath,
         other => other,
     };
+    if (0x0701..=0x070d).contains(&(code as u16)) {
+        return None;
+    }
     let position = OpCode::ALL.iter().position(|code| *code == same_as)?;
     Some(1 << position)
 }
@@ -545,7 +621,8 @@ impl Seen {
         if !starts {
             return Err(Reason::NoStart);
         }
-        if plan.argv().count() == 0 {
+        let by_registers = self.last == Some(OpCode::StartRegs);
+        if plan.argv().count() == 0 && !by_registers {
             // Since Linux 5.18 the kernel puts an empty string there; older ones start a program
             // with argc 0, which many cannot bear.
             return Err(Reason::Empty);

@@ -1,7 +1,8 @@
 //! A plan in words: one line an op, and the same fields for programs.
 
 use crate::names::{errno_name, resource_name, sched_policy_name, signal_name};
-use crate::op::{ExecFlags, Keep, Op, Slot};
+use crate::op::{ExecFlags, Keep, MapFlags, Op, Slot};
+use crate::regset::{Regset, ranges};
 use crate::view::Plan;
 use core::ffi::CStr;
 use core::fmt;
@@ -178,6 +179,65 @@ impl<'a> Op<'a> {
             Op::SignalIgnore { set } | Op::SignalMask { set } | Op::SignalDefault { set } => {
                 field("signals", Signals(set));
             }
+            Op::Map { addr, len, prot, flags } => {
+                region(addr, len, field);
+                field("protection", Word(protection(prot)));
+                map_flags(flags, field);
+            }
+            Op::MapSlot { slot, addr, len, prot, flags, offset } => {
+                field("slot", ArgText::Slot(slot));
+                region(addr, len, field);
+                field("protection", Word(protection(prot)));
+                field("offset", Hex(offset));
+                map_flags(flags, field);
+            }
+            Op::Unmap { addr, len } | Op::Lock { addr, len } => region(addr, len, field),
+            Op::Protect { addr, len, prot } => {
+                region(addr, len, field);
+                field("protection", Word(protection(prot)));
+            }
+            Op::Remap { addr, len, to, to_len } => {
+                region(addr, len, field);
+                field("to", Hex(to));
+                field("to_length", Hex(to_len));
+            }
+            Op::Advise { addr, len, advice } => {
+                region(addr, len, field);
+                field("advice", Number(advice.into()));
+            }
+            Op::NameRegion { addr, len, name } => {
+                region(addr, len, field);
+                field("name", Text(name));
+            }
+            Op::Write { addr, contents } => region(addr, contents.len() as u64, field),
+            Op::WriteSlot { slot, addr, len, offset }
+            | Op::ReadSlot { slot, addr, len, offset } => {
+                field("slot", ArgText::Slot(slot));
+                region(addr, len, field);
+                field("offset", Hex(offset));
+            }
+            Op::Fill { addr, len, byte } => {
+                region(addr, len, field);
+                field("byte", Hex(byte.into()));
+            }
+            Op::SignalAction { signal, flags, handler, restorer, mask } => {
+                field("signals", Signals(1 << (signal.wrapping_sub(1) & 63)));
+                field("flags", Hex(flags.into()));
+                field("handler", Hex(handler));
+                field("restorer", Hex(restorer));
+                field("mask", Signals(mask));
+            }
+            Op::StartRegs { page, regset, leave } => {
+                if let Some(regset) = Regset::read(regset) {
+                    field("instruction", Hex(regset.instruction()));
+                    field("stack", Hex(regset.stack()));
+                }
+                field("page", Hex(page));
+                for [addr, len] in ranges(leave) {
+                    field("leave", Hex(addr));
+                    field("length", Hex(len));
+                }
+            }
             Op::ExecPath { path, flags } => {
                 field("path", Text(path));
                 exec_flags(flags, field);
@@ -191,6 +251,30 @@ impl<'a> Op<'a> {
                 field("search", Text(search));
                 exec_flags(flags, field);
             }
+        }
+    }
+}
+
+fn region<'a>(addr: u64, len: u64, field: &mut dyn FnMut(&'static str, ArgText<'a>)) {
+    field("address", ArgText::Hex(addr));
+    field("length", ArgText::Hex(len));
+}
+
+/// As /proc/PID/maps prints it.
+fn protection(prot: u32) -> &'static str {
+    ["---", "r--", "-w-", "rw-", "--x", "r-x", "-wx", "rwx"][(prot & 7) as usize]
+}
+
+fn map_flags<'a>(flags: MapFlags, field: &mut dyn FnMut(&'static str, ArgText<'a>)) {
+    for (flag, word) in [
+        (MapFlags::FIXED, "fixed"),
+        (MapFlags::SHARED, "shared"),
+        (MapFlags::POPULATE, "populate"),
+        (MapFlags::GROWSDOWN, "growsdown"),
+        (MapFlags::NORESERVE, "noreserve"),
+    ] {
+        if flags.contains(flag) {
+            field("how", ArgText::Word(word));
         }
     }
 }

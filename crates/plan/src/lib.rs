@@ -20,6 +20,7 @@ mod format;
 pub mod limits;
 mod names;
 mod op;
+mod regset;
 mod view;
 
 #[cfg(feature = "alloc")]
@@ -30,5 +31,6 @@ pub use format::{
     DataRef, ENTRY_LEN, Entry, HEADER_LEN, Header, ListRef, MAGIC, PlanFlags, VERSION,
 };
 pub use names::{errno_name, resource_name, sched_policy_name, signal_name};
-pub use op::{Access, ExecFlags, Keep, NO_SLOT, Op, OpCode, Place, Route, Slot};
+pub use op::{Access, ExecFlags, Keep, MapFlags, NO_SLOT, Op, OpCode, Place, Route, Slot};
+pub use regset::{ArmRegs, Regset, X86Regs, ranges};
 pub use view::{Ops, Plan, StrList};

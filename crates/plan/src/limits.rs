@@ -23,6 +23,14 @@ pub const SEARCH_BYTES_MAX: usize = STRING_BYTES_MAX;
 pub const GROUPS_MAX: usize = 65_536;
 /// Bytes of a CPU mask: 8 192 CPUs, the kernel's largest `NR_CPUS`.
 pub const CPU_MASK_BYTES_MAX: usize = 1024;
+/// Bytes of a page: what addresses and lengths of regions are multiples of.
+pub const PAGE: u64 = 4096;
+/// Addresses in a plan are below this: what the smaller of the two machines has.
+pub const ADDRESS_END: u64 = (1 << 47) - 4096;
+/// Bytes of a region's name with its NUL: the kernel's `ANON_VMA_NAME_MAX_LEN`.
+pub const REGION_NAME_BYTES_MAX: usize = 80;
+/// Ranges of memory that go away at a start.
+pub const RANGES_MAX: usize = 62;
 /// `RLIMIT_*` numbers are below this.
 pub const RESOURCES_MAX: u32 = 16;
 /// Signals are 1 to this.

@@ -53,6 +53,10 @@ pub(crate) enum DataKind {
     Search,
     Groups,
     CpuMask,
+    Contents,
+    Name,
+    Regset,
+    Ranges,
 }
 
 /// What an entry of one code must look like.
@@ -214,6 +218,46 @@ op_codes! {
     SignalDefault = 0x0603 "signal-default" Direct 95..=95
         { slot: false, flags: 0, args: [U64 Zero Zero Zero], data: [Absent Absent] }
 
+    /// mmap(2) of anonymous memory.
+    Map = 0x0701 "map" Seed 87..=93
+        { slot: false, flags: 31, args: [U64 U64 U32 Zero], data: [Absent Absent] }
+    /// mmap(2) of a granted file.
+    MapSlot = 0x0702 "map-fd" Seed 87..=93
+        { slot: true, flags: 31, args: [U64 U64 U32 U64], data: [Absent Absent] }
+    /// munmap(2).
+    Unmap = 0x0703 "unmap" Seed 87..=93
+        { slot: false, flags: 0, args: [U64 U64 Zero Zero], data: [Absent Absent] }
+    /// mprotect(2).
+    Protect = 0x0704 "protect" Seed 87..=93
+        { slot: false, flags: 0, args: [U64 U64 U32 Zero], data: [Absent Absent] }
+    /// mremap(2).
+    Remap = 0x0705 "remap" Seed 87..=93
+        { slot: false, flags: 0, args: [U64 U64 U64 U64], data: [Absent Absent] }
+    /// madvise(2).
+    Advise = 0x0706 "advise" Seed 87..=93
+        { slot: false, flags: 0, args: [U64 U64 U32 Zero], data: [Absent Absent] }
+    /// mlock(2).
+    Lock = 0x0707 "lock" Seed 87..=93
+        { slot: false, flags: 0, args: [U64 U64 Zero Zero], data: [Absent Absent] }
+    /// prctl(2) PR_SET_VMA_ANON_NAME.
+    NameRegion = 0x0708 "name-region" Seed 87..=93
+        { slot: false, flags: 0, args: [U64 U64 Zero Zero], data: [Name Absent] }
+    /// Contents from the plan into memory.
+    Write = 0x0709 "write" Seed 87..=93
+        { slot: false, flags: 0, args: [U64 Zero Zero Zero], data: [Contents Absent] }
+    /// pread(2) of a granted file into memory.
+    WriteSlot = 0x070a "write-fd" Seed 87..=93
+        { slot: true, flags: 0, args: [U64 U64 U64 Zero], data: [Absent Absent] }
+    /// pwrite(2) of memory to a granted file.
+    ReadSlot = 0x070b "read-fd" Seed 87..=93
+        { slot: true, flags: 0, args: [U64 U64 U64 Zero], data: [Absent Absent] }
+    /// One byte over a stretch of memory.
+    Fill = 0x070c "fill" Seed 87..=93
+        { slot: false, flags: 0, args: [U64 U64 U32 Zero], data: [Absent Absent] }
+    /// rt_sigaction(2).
+    SignalAction = 0x070d "signal-action" Seed 94..=94
+        { slot: false, flags: 0, args: [U64 U64 U64 U64], data: [Absent Absent] }
+
     /// execve(2).
     ExecPath = 0x0f01 "exec" Direct 100..=100
         { slot: false, flags: 1, args: [Zero Zero Zero Zero], data: [Path Absent] }
@@ -223,6 +267,9 @@ op_codes! {
     /// execvp(3): a name looked up in a search list.
     ExecName = 0x0f03 "exec-name" Direct 100..=100
         { slot: false, flags: 1, args: [Zero Zero Zero Zero], data: [Path Search] }
+    /// rt_sigreturn(2): all registers at once, in the address space that was built.
+    StartRegs = 0x0f04 "start-registers" Seed 100..=100
+        { slot: false, flags: 0, args: [U64 Zero Zero Zero], data: [Regset Ranges] }
 }
 
 bitflags! {
@@ -235,6 +282,23 @@ bitflags! {
         /// The image's descriptor stays open across exec, at the number it happens to have. A
         /// `#!` script needs it: its interpreter opens `/dev/fd/N`.
         const KEEP_OPEN = 2;
+    }
+
+    /// How a region is mapped.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct MapFlags: u16 {
+        /// Exactly there, and never over something else (`MAP_FIXED_NOREPLACE`). Otherwise the
+        /// address is a hint and 0 leaves the choice to the kernel.
+        const FIXED = 1;
+        /// Changes reach the file, or whoever else maps it (`MAP_SHARED`). Otherwise
+        /// `MAP_PRIVATE`.
+        const SHARED = 2;
+        /// Its pages are made at once (`MAP_POPULATE`).
+        const POPULATE = 4;
+        /// It grows downwards, as a stack does (`MAP_GROWSDOWN`).
+        const GROWSDOWN = 8;
+        /// No swap is reserved (`MAP_NORESERVE`).
+        const NORESERVE = 16;
     }
 
     /// What a child keeps of its creator where a plan would otherwise have to name a value. A plan
@@ -444,6 +508,146 @@ pub enum Op<'a> {
         /// The set.
         set: u64,
     },
+    /// A region of fresh memory; mmap(2).
+    Map {
+        /// Page-aligned; 0 leaves the choice to the kernel.
+        addr: u64,
+        /// Bytes, a multiple of the page.
+        len: u64,
+        /// `PROT_READ` 1, `PROT_WRITE` 2, `PROT_EXEC` 4.
+        prot: u32,
+        /// How.
+        flags: MapFlags,
+    },
+    /// A region of a granted file; mmap(2).
+    MapSlot {
+        /// The file.
+        slot: Slot,
+        /// As for [`Op::Map`].
+        addr: u64,
+        /// Bytes, a multiple of the page.
+        len: u64,
+        /// As for [`Op::Map`].
+        prot: u32,
+        /// How.
+        flags: MapFlags,
+        /// Where in the file it begins, page-aligned.
+        offset: u64,
+    },
+    /// Memory goes away; munmap(2).
+    Unmap {
+        /// Page-aligned.
+        addr: u64,
+        /// Bytes.
+        len: u64,
+    },
+    /// What may be done with a region; mprotect(2).
+    Protect {
+        /// Page-aligned.
+        addr: u64,
+        /// Bytes.
+        len: u64,
+        /// As for [`Op::Map`].
+        prot: u32,
+    },
+    /// A region moves or changes its length; mremap(2).
+    Remap {
+        /// Where it is.
+        addr: u64,
+        /// How long it is.
+        len: u64,
+        /// Where it goes; 0 leaves the choice to the kernel.
+        to: u64,
+        /// How long it becomes.
+        to_len: u64,
+    },
+    /// How a region will be used; madvise(2).
+    Advise {
+        /// Page-aligned.
+        addr: u64,
+        /// Bytes.
+        len: u64,
+        /// `MADV_*`.
+        advice: u32,
+    },
+    /// A region stays in memory; mlock(2).
+    Lock {
+        /// Page-aligned.
+        addr: u64,
+        /// Bytes.
+        len: u64,
+    },
+    /// The name of anonymous memory in /proc/PID/maps; prctl(2). Since Linux 5.17.
+    NameRegion {
+        /// Page-aligned.
+        addr: u64,
+        /// Bytes.
+        len: u64,
+        /// Up to 79 printable characters, without `\\`, `$`, `` ` ``, `[` and `]`.
+        name: &'a CStr,
+    },
+    /// These bytes into memory.
+    Write {
+        /// Where; any alignment.
+        addr: u64,
+        /// What.
+        contents: &'a [u8],
+    },
+    /// Bytes of a granted file into memory.
+    WriteSlot {
+        /// The file.
+        slot: Slot,
+        /// Where to; any alignment.
+        addr: u64,
+        /// Bytes.
+        len: u64,
+        /// Where in the file they begin.
+        offset: u64,
+    },
+    /// Bytes of memory into a granted file.
+    ReadSlot {
+        /// The file.
+        slot: Slot,
+        /// Where from; any alignment.
+        addr: u64,
+        /// Bytes.
+        len: u64,
+        /// Where in the file they go.
+        offset: u64,
+    },
+    /// One byte over a stretch of memory.
+    Fill {
+        /// Where; any alignment.
+        addr: u64,
+        /// Bytes.
+        len: u64,
+        /// The byte.
+        byte: u8,
+    },
+    /// What happens when a signal arrives in an image that is started by registers; rt_sigaction(2).
+    SignalAction {
+        /// 1 to 64.
+        signal: u32,
+        /// `SA_*`, below 2^32.
+        flags: u32,
+        /// 0 default, 1 ignore, else the address of a function.
+        handler: u64,
+        /// The address of the function that ends the handler.
+        restorer: u64,
+        /// Signals blocked meanwhile.
+        mask: u64,
+    },
+    /// Start with these registers in the memory that was built.
+    StartRegs {
+        /// A page that is left for the last instructions before the start; 0 leaves the choice to
+        /// the kernel.
+        page: u64,
+        /// [`crate::Regset`].
+        regset: &'a [u8],
+        /// Memory that goes away at the start besides the seed's own, as pairs of address and
+        /// length.
+        leave: &'a [u8],
+    },
     /// Start a file by path; execve(2).
     ExecPath {
         /// The file.
@@ -487,6 +691,7 @@ impl<'a> Op<'a> {
         let [a, b, c, d] = entry.args.map(|arg| arg.get());
         let flags = entry.flags.get();
         let exec = ExecFlags::from_bits_truncate(flags);
+        let map = MapFlags::from_bits_truncate(flags);
         let bytes = |at: DataRef| plan.data(at);
         let text = |at: DataRef| plan.c_str(at);
         let [first, second] = entry.data;
@@ -527,6 +732,30 @@ impl<'a> Op<'a> {
             OpCode::SignalIgnore => Op::SignalIgnore { set: a },
             OpCode::SignalMask => Op::SignalMask { set: a },
             OpCode::SignalDefault => Op::SignalDefault { set: a },
+            OpCode::Map => Op::Map { addr: a, len: b, prot: c as u32, flags: map },
+            OpCode::MapSlot => {
+                Op::MapSlot { slot, addr: a, len: b, prot: c as u32, flags: map, offset: d }
+            }
+            OpCode::Unmap => Op::Unmap { addr: a, len: b },
+            OpCode::Protect => Op::Protect { addr: a, len: b, prot: c as u32 },
+            OpCode::Remap => Op::Remap { addr: a, len: b, to: c, to_len: d },
+            OpCode::Advise => Op::Advise { addr: a, len: b, advice: c as u32 },
+            OpCode::Lock => Op::Lock { addr: a, len: b },
+            OpCode::NameRegion => Op::NameRegion { addr: a, len: b, name: text(first)? },
+            OpCode::Write => Op::Write { addr: a, contents: bytes(first)? },
+            OpCode::WriteSlot => Op::WriteSlot { slot, addr: a, len: b, offset: c },
+            OpCode::ReadSlot => Op::ReadSlot { slot, addr: a, len: b, offset: c },
+            OpCode::Fill => Op::Fill { addr: a, len: b, byte: c as u8 },
+            OpCode::SignalAction => Op::SignalAction {
+                signal: a as u32,
+                flags: (a >> 32) as u32,
+                handler: b,
+                restorer: c,
+                mask: d,
+            },
+            OpCode::StartRegs => {
+                Op::StartRegs { page: a, regset: bytes(first)?, leave: bytes(second)? }
+            }
             OpCode::ExecPath => Op::ExecPath { path: text(first)?, flags: exec },
             OpCode::ExecSlot => Op::ExecSlot { slot, flags: exec },
             OpCode::ExecName => {
@@ -568,6 +797,20 @@ impl<'a> Op<'a> {
             Op::SignalIgnore { .. } => OpCode::SignalIgnore,
             Op::SignalMask { .. } => OpCode::SignalMask,
             Op::SignalDefault { .. } => OpCode::SignalDefault,
+            Op::Map { .. } => OpCode::Map,
+            Op::MapSlot { .. } => OpCode::MapSlot,
+            Op::Unmap { .. } => OpCode::Unmap,
+            Op::Protect { .. } => OpCode::Protect,
+            Op::Remap { .. } => OpCode::Remap,
+            Op::Advise { .. } => OpCode::Advise,
+            Op::Lock { .. } => OpCode::Lock,
+            Op::NameRegion { .. } => OpCode::NameRegion,
+            Op::Write { .. } => OpCode::Write,
+            Op::WriteSlot { .. } => OpCode::WriteSlot,
+            Op::ReadSlot { .. } => OpCode::ReadSlot,
+            Op::Fill { .. } => OpCode::Fill,
+            Op::SignalAction { .. } => OpCode::SignalAction,
+            Op::StartRegs { .. } => OpCode::StartRegs,
             Op::ExecPath { .. } => OpCode::ExecPath,
             Op::ExecSlot { .. } => OpCode::ExecSlot,
             Op::ExecName { .. } => OpCode::ExecName,
@@ -628,6 +871,35 @@ impl<'a> Op<'a> {
             Op::Personality { persona } => one(persona.into()),
             Op::SignalIgnore { set } | Op::SignalMask { set } | Op::SignalDefault { set } => {
                 one(set)
+            }
+            Op::Map { addr, len, prot, flags } => {
+                Parts { flags: flags.bits(), args: [addr, len, prot.into(), 0], ..none }
+            }
+            Op::MapSlot { slot: at, addr, len, prot, flags, offset } => {
+                Parts { flags: flags.bits(), args: [addr, len, prot.into(), offset], ..slot(at) }
+            }
+            Op::Unmap { addr, len } | Op::Lock { addr, len } => {
+                Parts { args: [addr, len, 0, 0], ..none }
+            }
+            Op::Protect { addr, len, prot: number } | Op::Advise { addr, len, advice: number } => {
+                Parts { args: [addr, len, number.into(), 0], ..none }
+            }
+            Op::Remap { addr, len, to, to_len } => Parts { args: [addr, len, to, to_len], ..none },
+            Op::NameRegion { addr, len, name } => {
+                Parts { args: [addr, len, 0, 0], ..data(name.to_bytes_with_nul()) }
+            }
+            Op::Write { addr, contents } => Parts { args: [addr, 0, 0, 0], ..data(contents) },
+            Op::WriteSlot { slot: at, addr, len, offset }
+            | Op::ReadSlot { slot: at, addr, len, offset } => {
+                Parts { args: [addr, len, offset, 0], ..slot(at) }
+            }
+            Op::Fill { addr, len, byte } => Parts { args: [addr, len, byte.into(), 0], ..none },
+            Op::SignalAction { signal, flags, handler, restorer, mask } => Parts {
+                args: [u64::from(signal) | u64::from(flags) << 32, handler, restorer, mask],
+                ..none
+            },
+            Op::StartRegs { page, regset, leave } => {
+                Parts { args: [page, 0, 0, 0], data: [Some(regset), Some(leave)], ..none }
             }
             Op::ExecPath { path, flags } => {
                 Parts { flags: flags.bits(), ..data(path.to_bytes_with_nul()) }

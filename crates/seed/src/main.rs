@@ -13,6 +13,7 @@ core::arch::global_asm!(
     ".globl _start",
     "_start:",
     "xor ebp, ebp",
+    "mov rdi, rsp",
     "and rsp, -16",
     "call {main}",
     "ud2",
@@ -25,6 +26,7 @@ core::arch::global_asm!(
     "_start:",
     "mov x29, xzr",
     "mov x30, xzr",
+    "mov x0, sp",
     "bl {main}",
     "brk 1",
     main = sym main,
@@ -38,12 +40,59 @@ unsafe impl Sync for Once {}
 
 static MEMORY: Once = Once(UnsafeCell::new(Memory::new()));
 
-extern "C" fn main() -> ! {
+unsafe extern "C" {
+    // The linker's: where this program begins and ends in memory.
+    static __executable_start: u8;
+    static _end: u8;
+}
+
+/// How far the stack may grow: more than the seed uses.
+const STACK_BELOW: u64 = 256 << 10;
+
+extern "C" fn main(stack: *const u64) -> ! {
+    let page = embryo_plan::limits::PAGE;
+    let own = [
+        [&raw const __executable_start as u64, (&raw const _end as u64).next_multiple_of(page)],
+        [(stack as u64).wrapping_sub(STACK_BELOW) & !(page - 1), stack_end(stack)],
+    ];
     // SAFETY: `main` is entered once, so this is the only reference there ever is.
     let memory = unsafe { &mut *MEMORY.0.get() };
     // SAFETY: this process was made to be the image of whatever plan arrives.
-    unsafe { serve(CONTROL_FD, memory) };
+    unsafe { serve(CONTROL_FD, own, memory) };
     embryo_syscall::exit(127)
+}
+
+/// Where the stack ends. The kernel puts the name of the executable at its very top, a word below
+/// the end, and tells where in the auxiliary vector; see getauxval(3), AT_EXECFN.
+fn stack_end(stack: *const u64) -> u64 {
+    const AT_NULL: u64 = 0;
+    const AT_EXECFN: u64 = 31;
+    const WORD: u64 = 8;
+    // SAFETY: the kernel starts a program with its argument count there.
+    let argc = unsafe { stack.read() };
+    // Behind it stand the arguments and a NULL, the environment and a NULL, the vector.
+    let mut at = stack.wrapping_add(argc as usize + 2);
+    // SAFETY: the environment ends with a NULL.
+    while unsafe { at.read() } != 0 {
+        at = at.wrapping_add(1);
+    }
+    at = at.wrapping_add(1);
+    loop {
+        // SAFETY: pairs of words, the last of which is AT_NULL.
+        let kind = unsafe { at.read() };
+        // SAFETY: as above.
+        let value = unsafe { at.wrapping_add(1).read() };
+        match kind {
+            AT_EXECFN => {
+                // SAFETY: a string that the kernel put there.
+                let len = unsafe { core::ffi::CStr::from_ptr(value as *const _) }.count_bytes();
+                let end = value + len as u64 + 1 + WORD;
+                return end.next_multiple_of(embryo_plan::limits::PAGE);
+            }
+            AT_NULL => return stack as u64,
+            _ => at = at.wrapping_add(2),
+        }
+    }
 }
 
 #[panic_handler]

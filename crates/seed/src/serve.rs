@@ -5,9 +5,10 @@ use crate::wire::{
     SEED_NAME,
 };
 use core::ffi::{CStr, c_char, c_void};
-use embryo_interp::{Context, Dispositions, Fault, Image, Step, Trace};
+use embryo_interp::{Context, Dispositions, Fault, Image, Own, Step, Trace};
 use embryo_plan::{Plan, limits};
 use embryo_syscall::{self as sys, Errno};
+use rustix::event::{PollFd, PollFlags};
 use rustix::fd::BorrowedFd;
 use rustix::mm::{MapFlags, ProtFlags};
 use zerocopy::{FromBytes, IntoBytes};
@@ -18,70 +19,163 @@ pub const CONTROL_FD: i32 = 3;
 
 const TRACE_MAX: usize = 1024;
 
-/// Receives one request on `control` and becomes its image; otherwise reports the fault.
+/// Serves its owner until it becomes an image, or until there is no owner any more.
+///
+/// `own` is the memory that the caller itself lives in.
 ///
 /// # Safety
-/// The calling task must be a process of its own with nothing to lose: its descriptors,
-/// credentials and image are replaced.
-pub unsafe fn serve(control: i32, memory: &'static mut Memory) {
+/// The calling task must be a process of its own with one thread and nothing to lose: its
+/// descriptors, credentials, memory and image are replaced.
+pub unsafe fn serve(control: i32, own: Own, memory: &mut Memory) {
     let _ = rustix::thread::set_name(SEED_NAME);
-    let mut traced = 0;
-    // SAFETY: the caller vouches for the task.
-    let (control, fault) = match unsafe { launch(control, memory, &mut traced) } {
-        Ok(never) => match never {},
-        Err(failed) => failed,
-    };
-    let _ = sys::send_with_fds(control, Reply::fault(fault, traced).as_bytes(), &[], &[]);
-}
-
-enum Never {}
-
-/// # Safety
-/// As [`serve`].
-unsafe fn launch(
-    control: i32,
-    memory: &'static mut Memory,
-    traced: &mut usize,
-) -> Result<Never, (i32, Fault)> {
-    let seed = |errno| (control, Fault::step(Step::Seed, errno));
-    let Memory { message, slots, trace, pointers: room } = memory;
-    let (request, plan, slots) = receive(control, message, slots).map_err(seed)?;
-    let plan = Plan::split(plan).ok_or(seed(Errno::BADMSG))?;
-    if plan.slots() as usize != slots.len() {
-        return Err(seed(Errno::BADMSG));
-    }
-    let image = pointers(&plan, room).map_err(seed)?;
-    let trace: &mut [Trace] = match request.flags & RequestFlags::TRACE {
-        0 => &mut [],
-        _ => trace,
-    };
-    let mut context = Context {
-        slots,
-        control,
-        parent: request.owner,
-        caller_mask: request.caller_mask,
-        dispositions: Dispositions::SomeIgnored,
-        trace,
-        traced: 0,
-    };
-    // The end of the socket tells of the start; only records have to be sent before it.
-    let mut entering = |context: &Context<'_>| {
-        if context.trace.is_empty() {
+    let mut seed = Seed { control, owner: -1, own };
+    loop {
+        if seed.owner >= 0 && !seed.wait() {
             return;
         }
-        let records = context.trace.get(..context.traced).unwrap_or(&[]);
-        let reply = Reply::entering(records.len());
-        let _ = sys::send_with_fds(context.control, reply.as_bytes(), bytes_of(records), &[]);
-    };
-    // SAFETY: the arrays were made for this plan just now and belong to this process alone,
-    // which exists for it.
-    let fault = unsafe { embryo_interp::run(&plan, &mut context, &image, &mut entering) };
-    *traced = 0;
-    Err((context.control, fault))
+        // SAFETY: the caller vouches for the task.
+        let answered = match unsafe { seed.turn(memory) } {
+            Ok(results) => {
+                let reply = Reply::done(results.len());
+                sys::send_with_fds(seed.control, reply.as_bytes(), bytes_of(results), &[])
+            }
+            Err(fault) => {
+                sys::send_with_fds(seed.control, Reply::fault(fault, 0).as_bytes(), &[], &[])
+            }
+        };
+        if answered.is_err() || seed.owner < 0 {
+            return;
+        }
+    }
 }
 
-fn bytes_of(records: &[Trace]) -> &[u8] {
-    // SAFETY: a Trace is two u32s and a u64 without padding, so every byte of it is a value.
+/// What is left of one request to the next.
+struct Seed {
+    control: i32,
+    /// The owner's pidfd, of an embryo that lives; -1 for a seed that was made for one launch.
+    owner: i32,
+    own: Own,
+}
+
+impl Seed {
+    /// Waits for a request; false if the owner has gone. The end of the socket does not tell: if
+    /// the owner forked, somebody else holds the other end.
+    fn wait(&self) -> bool {
+        if self.control < 0 || self.owner < 0 {
+            return false;
+        }
+        // SAFETY: this process's own, and it stays open.
+        let control = unsafe { BorrowedFd::borrow_raw(self.control) };
+        // SAFETY: as above.
+        let owner = unsafe { BorrowedFd::borrow_raw(self.owner) };
+        loop {
+            let mut fds = [
+                PollFd::from_borrowed_fd(control, PollFlags::IN),
+                PollFd::from_borrowed_fd(owner, PollFlags::IN),
+            ];
+            match rustix::event::poll(&mut fds, None) {
+                Err(rustix::io::Errno::INTR) => {}
+                Err(_) => return false,
+                Ok(_) => {
+                    let [control, owner] = &fds;
+                    if !owner.revents().is_empty() {
+                        return false;
+                    }
+                    if !control.revents().is_empty() {
+                        return true;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Receives one request and executes it. A launch does not return unless it failed.
+    ///
+    /// # Safety
+    /// As [`serve`].
+    unsafe fn turn<'a>(&mut self, memory: &'a mut Memory) -> Result<&'a [u64], Fault> {
+        let seed = |errno| Fault::step(Step::Seed, errno);
+        let Memory { message, slots, trace, pointers: room, results } = memory;
+        let Received { request, plan, slots } =
+            receive(self.control, message, slots).map_err(seed)?;
+        let slots = match request.flags & RequestFlags::LIVE {
+            0 => slots,
+            _ => {
+                let (owner, rest) = slots.split_first_mut().ok_or(seed(Errno::BADMSG))?;
+                self.owner = *owner;
+                embryo_interp::reset_dispositions().map_err(seed)?;
+                rest
+            }
+        };
+        let bytes = plan.bytes();
+        let view = Plan::split(bytes).ok_or(seed(Errno::BADMSG))?;
+        if view.slots() as usize != slots.len() {
+            return Err(seed(Errno::BADMSG));
+        }
+        let trace: &mut [Trace] = match request.flags & RequestFlags::TRACE {
+            0 => &mut [],
+            _ => trace,
+        };
+        let count = view.entries().len();
+        let mut context = Context {
+            slots,
+            control: self.control,
+            parent: request.owner,
+            caller_mask: request.caller_mask,
+            dispositions: if self.owner < 0 {
+                Dispositions::SomeIgnored
+            } else {
+                Dispositions::Settled
+            },
+            own: Some(self.own),
+            results,
+            trace,
+            traced: 0,
+        };
+        let outcome = if request.kind == RequestKind::Apply as u32 {
+            embryo_interp::apply(&view, &mut context)
+        } else {
+            // SAFETY: the arrays are made for this plan just now and belong to this process
+            // alone, which exists for it.
+            unsafe { self.launch(&view, &mut context, room) }
+        };
+        self.control = context.control;
+        for fd in context.slots.iter() {
+            // What was put somewhere is no longer close-on-exec; what was only lent is.
+            if sys::fcntl_getfd(*fd) == Ok(true) {
+                let _ = sys::close(*fd);
+            }
+        }
+        drop(plan);
+        outcome?;
+        Ok(results.get(..count).unwrap_or(&[]))
+    }
+
+    /// # Safety
+    /// As [`serve`].
+    unsafe fn launch(
+        &self,
+        plan: &Plan<'_>,
+        context: &mut Context<'_>,
+        room: &mut [*const c_char],
+    ) -> Result<(), Fault> {
+        let image = pointers(plan, room).map_err(|errno| Fault::step(Step::Seed, errno))?;
+        // The end of the socket tells of the start; only records have to be sent before it.
+        let mut entering = |context: &Context<'_>| {
+            if context.trace.is_empty() {
+                return;
+            }
+            let records = context.trace.get(..context.traced).unwrap_or(&[]);
+            let reply = Reply::entering(records.len());
+            let _ = sys::send_with_fds(context.control, reply.as_bytes(), bytes_of(records), &[]);
+        };
+        // SAFETY: the caller vouches for the image and the task.
+        Err(unsafe { embryo_interp::run(plan, context, &image, &mut entering) })
+    }
+}
+
+fn bytes_of<T: Plain>(records: &[T]) -> &[u8] {
+    // SAFETY: a Plain type has no padding, so every byte of it is a value.
     unsafe { core::slice::from_raw_parts(records.as_ptr().cast(), size_of_val(records)) }
 }
 
@@ -92,7 +186,14 @@ pub struct Memory {
     slots: [i32; limits::SLOTS_MAX as usize],
     trace: [Trace; TRACE_MAX],
     pointers: [*const c_char; POINTERS],
+    results: [u64; limits::ENTRIES_MAX as usize],
 }
+
+/// Types without padding.
+trait Plain {}
+// Two u32s and a u64.
+impl Plain for Trace {}
+impl Plain for u64 {}
 
 const POINTERS: usize = 1024;
 const MESSAGE: usize = REQUEST_LEN + INLINE_PLAN_MAX;
@@ -106,6 +207,7 @@ impl Memory {
             slots: [0; limits::SLOTS_MAX as usize],
             trace: [Trace { index: 0, errno: 0, ns: 0 }; TRACE_MAX],
             pointers: [core::ptr::null(); POINTERS],
+            results: [0; limits::ENTRIES_MAX as usize],
         }
     }
 }
@@ -136,43 +238,80 @@ fn map_slice<T: Zeroed>(count: usize) -> Result<&'static mut [T], Errno> {
     Ok(unsafe { core::slice::from_raw_parts_mut(at.cast(), count) })
 }
 
-/// Maps the plan that a memfd holds.
-fn map_plan(fd: i32, len: usize) -> Result<&'static [u8], Errno> {
-    if len > limits::PLAN_BYTES_MAX || fd < 0 {
-        return Err(Errno::MSGSIZE);
-    }
-    // SAFETY: the descriptor arrived with the message and nothing has closed it.
-    let file = unsafe { BorrowedFd::borrow_raw(fd) };
-    // SAFETY: a fresh private mapping at an address of the kernel's choice touches nothing.
-    let at: *mut c_void = unsafe {
-        rustix::mm::mmap(core::ptr::null_mut(), len, ProtFlags::READ, MapFlags::PRIVATE, file, 0)
-    }?;
-    // SAFETY: the mapping is `len` bytes long and never unmapped; the owner sealed the memfd
-    // against shrinking and writing before it sent it.
-    Ok(unsafe { core::slice::from_raw_parts(at.cast(), len) })
+/// A plan where it was received.
+enum PlanBytes<'a> {
+    Inline(&'a [u8]),
+    Mapped(*mut c_void, usize),
 }
 
-type Received = (Request, &'static [u8], &'static mut [i32]);
+impl PlanBytes<'_> {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            PlanBytes::Inline(bytes) => bytes,
+            // SAFETY: the mapping is that long and there until the drop; the owner sealed the memfd
+            // against shrinking and writing before it sent it.
+            PlanBytes::Mapped(at, len) => unsafe { core::slice::from_raw_parts(at.cast(), *len) },
+        }
+    }
 
-fn receive(
+    /// Maps the plan that a memfd holds.
+    fn map(fd: i32, len: usize) -> Result<Self, Errno> {
+        if len > limits::PLAN_BYTES_MAX || fd < 0 {
+            return Err(Errno::MSGSIZE);
+        }
+        // SAFETY: the descriptor arrived with the message and nothing has closed it.
+        let file = unsafe { BorrowedFd::borrow_raw(fd) };
+        // SAFETY: a fresh private mapping at an address of the kernel's choice touches nothing.
+        let at = unsafe {
+            rustix::mm::mmap(
+                core::ptr::null_mut(),
+                len,
+                ProtFlags::READ,
+                MapFlags::PRIVATE,
+                file,
+                0,
+            )
+        }?;
+        let _ = sys::close(fd);
+        Ok(PlanBytes::Mapped(at, len))
+    }
+}
+
+impl Drop for PlanBytes<'_> {
+    fn drop(&mut self) {
+        if let PlanBytes::Mapped(at, len) = self {
+            // SAFETY: mapped by `map`, and no reference to it outlives this value.
+            let _ = unsafe { rustix::mm::munmap(*at, *len) };
+        }
+    }
+}
+
+struct Received<'a> {
+    request: Request,
+    plan: PlanBytes<'a>,
+    slots: &'a mut [i32],
+}
+
+fn receive<'a>(
     control: i32,
-    message: &'static mut [u8],
-    slots: &'static mut [i32],
-) -> Result<Received, Errno> {
+    message: &'a mut [u8],
+    slots: &'a mut [i32],
+) -> Result<Received<'a>, Errno> {
     let mut arrived = [-1i32; sys::SCM_MAX_FDS];
     let (len, mut count) = sys::recv_with_fds(control, message, &mut arrived, true)?;
     let message = message.get(..len).ok_or(Errno::BADMSG)?;
     let (request, rest) = Request::read_from_prefix(message).map_err(|_| Errno::BADMSG)?;
-    if request.magic != Request::MAGIC || request.kind != RequestKind::Launch as u32 {
+    let known = [RequestKind::Launch as u32, RequestKind::Apply as u32].contains(&request.kind);
+    if request.magic != Request::MAGIC || !known {
         return Err(Errno::BADMSG);
     }
     let mut grants: &[i32] = arrived.get(..count).unwrap_or(&[]);
     let plan = if request.flags & RequestFlags::PLAN_IN_FD == 0 {
-        rest.get(..request.plan_len as usize).ok_or(Errno::BADMSG)?
+        PlanBytes::Inline(rest.get(..request.plan_len as usize).ok_or(Errno::BADMSG)?)
     } else {
         let (fd, others) = grants.split_first().ok_or(Errno::BADMSG)?;
         grants = others;
-        map_plan(*fd, request.plan_len as usize)?
+        PlanBytes::map(*fd, request.plan_len as usize)?
     };
     let slots = slots.get_mut(..request.grants as usize).ok_or(Errno::BADMSG)?;
     let mut filled = 0usize;
@@ -182,7 +321,7 @@ fn receive(
             filled = filled.wrapping_add(1);
         }
         if filled == slots.len() {
-            return Ok((request, plan, slots));
+            return Ok(Received { request, plan, slots });
         }
         let mut more = Request::default();
         (_, count) = sys::recv_with_fds(control, more.as_mut_bytes(), &mut arrived, true)?;
@@ -194,11 +333,12 @@ fn receive(
 }
 
 /// Lays out argv and envp as execve(2) takes them, with the spare element in front.
-fn pointers(plan: &Plan<'_>, room: &'static mut [*const c_char]) -> Result<Image, Errno> {
+fn pointers(plan: &Plan<'_>, room: &mut [*const c_char]) -> Result<Image, Errno> {
     let argv_at = 1usize;
     let envp_at = plan.argv().count().wrapping_add(2);
     let needed = envp_at.wrapping_add(plan.envp().count()).wrapping_add(1);
     let table = if needed <= room.len() { room } else { map_slice(needed)? };
+    table.fill(core::ptr::null());
     fill(table, argv_at, plan.argv())?;
     fill(table, envp_at, plan.envp())?;
     let argv = table.get_mut(argv_at).ok_or(Errno::NOMEM)?;

@@ -27,6 +27,8 @@ pub enum RequestKind {
     Launch = 1,
     /// More grants for the request before.
     Grants = 2,
+    /// Apply the ops of a batch and wait for the next request.
+    Apply = 3,
 }
 
 /// Bits of [`Request::flags`].
@@ -38,6 +40,9 @@ impl RequestFlags {
     pub const PLAN_IN_FD: u32 = 1;
     /// Answer with a record for each op.
     pub const TRACE: u32 = 2;
+    /// The first request of an embryo that will live: a descriptor comes before the others, the
+    /// owner's pidfd, whose end is the embryo's.
+    pub const LIVE: u32 = 4;
 }
 
 /// The head of a request.
@@ -71,11 +76,13 @@ impl Request {
 pub enum ReplyKind {
     /// exec is about to be called.
     Entering = 1,
-    /// Something failed; the seed exits.
+    /// Something failed. A seed that was made for one launch exits, an embryo lives on.
     Fault = 2,
+    /// A batch was applied; what each op has to tell follows as u64s, as many as `traced` says.
+    Done = 3,
 }
 
-/// The head of a reply; trace records follow.
+/// The head of a reply; trace records or results follow.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Reply {
@@ -87,7 +94,7 @@ pub struct Reply {
     pub code: u16,
     /// The errno.
     pub errno: u16,
-    /// Trace records that follow.
+    /// Trace records, or results, that follow.
     pub traced: u32,
 }
 
@@ -96,6 +103,12 @@ impl Reply {
     #[must_use]
     pub fn entering(traced: usize) -> Self {
         Self { kind: ReplyKind::Entering as u32, traced: traced as u32, ..Self::default() }
+    }
+
+    /// A batch was applied.
+    #[must_use]
+    pub fn done(results: usize) -> Self {
+        Self { kind: ReplyKind::Done as u32, traced: results as u32, ..Self::default() }
     }
 
     /// A fault.
@@ -117,6 +130,7 @@ impl Reply {
         match self.kind {
             1 => Some((ReplyKind::Entering, fault)),
             2 => Some((ReplyKind::Fault, fault)),
+            3 => Some((ReplyKind::Done, fault)),
             _ => None,
         }
     }

@@ -23,6 +23,9 @@ mod clone;
 mod errno;
 mod exec;
 mod fds;
+#[cfg(target_arch = "x86_64")]
+mod leap;
+mod memory;
 mod process;
 mod raw;
 mod signal;
@@ -34,13 +37,21 @@ pub use fds::{
     CloseRange, SCM_MAX_FDS, close, close_range, dup3, dupfd_cloexec, fcntl_getfd, fcntl_setfd,
     open, recv_with_fds, send_with_fds, unshare_files, write,
 };
+#[cfg(target_arch = "x86_64")]
+pub use leap::{LEAP_PAGE, LEAP_RANGES, Leap, LeapRegs};
+pub use memory::{
+    Mapping, ftruncate, madvise, memfd, mlock, mmap, mprotect, mremap, munmap, name_region,
+    pread_to, pwrite_from,
+};
 pub use process::{
     SchedAttr, Usage, Waited, chroot_here, exit, getpid, ioprio_set, monotonic_ns,
     pidfd_exit_status, pidfd_send_signal, process_mrelease, sched_getattr, sched_set_affinity,
     sched_setattr, set_personality, set_res_gid, set_res_uid, setgroups, setpriority_self,
     setrlimit, waitid_pidfd,
 };
-pub use signal::{ALL_SIGNALS, Disposition, get_disposition, set_disposition, set_mask};
+pub use signal::{
+    ALL_SIGNALS, Action, Disposition, get_disposition, set_action, set_disposition, set_mask,
+};
 
 /// What a call answers: a value, or the errno.
 pub type Result<T> = core::result::Result<T, Errno>;

@@ -48,6 +48,36 @@ pub fn set_disposition(signal: u32, to: Disposition) -> Result<()> {
     unsafe { syscall!(__NR_rt_sigaction, signal, &raw const action, 0usize, 8usize) }.map(drop)
 }
 
+/// An action with a handler, for an image that is not there yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Action {
+    /// 0 default, 1 ignore, else an address.
+    pub handler: u64,
+    /// `SA_*`.
+    pub flags: u32,
+    /// The address of the code that returns from a handler.
+    pub restorer: u64,
+    /// Signals blocked meanwhile.
+    pub mask: u64,
+}
+
+/// `rt_sigaction(2)`: sets any action.
+///
+/// # Safety
+/// The signal must stay blocked until the code behind the addresses is there.
+pub unsafe fn set_action(signal: u32, action: &Action) -> Result<()> {
+    const SA_RESTORER: usize = 0x0400_0000;
+    let Action { handler, flags, restorer, mask } = *action;
+    let mut words = [handler as usize, flags as usize, mask as usize, 0];
+    if cfg!(target_arch = "x86_64") {
+        // The restorer stands between flags and mask, and only counts with its flag.
+        let with = if restorer == 0 { 0 } else { SA_RESTORER };
+        words = [handler as usize, flags as usize | with, restorer as usize, mask as usize];
+    }
+    // SAFETY: `words` is laid out as the machine's kernel_sigaction; the caller sees to the rest.
+    unsafe { syscall!(__NR_rt_sigaction, signal, &raw const words, 0usize, 8usize) }.map(drop)
+}
+
 /// `rt_sigaction(2)`: the disposition of one signal.
 pub fn get_disposition(signal: u32) -> Result<Disposition> {
     let mut action = KernelSigaction::default();
