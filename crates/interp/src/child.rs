@@ -141,6 +141,8 @@ pub unsafe extern "C" fn enter(brief: *mut c_void) -> ! {
     let mut context = Context {
         slots,
         control: -1,
+        owner: -1,
+        clean_table: false,
         parent: brief.parent,
         caller_mask: brief.caller_mask,
         dispositions: brief.dispositions,

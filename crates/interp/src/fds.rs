@@ -13,6 +13,8 @@ pub(crate) struct Descriptors<'a> {
     pub(crate) slots: &'a mut [i32],
     /// The control socket of a seed, or -1. It is closed on exec.
     pub(crate) control: i32,
+    /// The pidfd of a seed's owner, or -1. It is closed on exec.
+    pub(crate) owner: i32,
 }
 
 impl Descriptors<'_> {
@@ -47,8 +49,10 @@ impl Descriptors<'_> {
 
     /// Moves away whatever lies at `number` and is still needed.
     fn vacate(&mut self, number: i32) -> Result<()> {
-        if self.control == number {
-            self.control = embryo_syscall::dupfd_cloexec(number, 0)?;
+        for own in [&mut self.control, &mut self.owner] {
+            if *own == number {
+                *own = embryo_syscall::dupfd_cloexec(number, 0)?;
+            }
         }
         let mut moved = -1;
         for fd in self.slots.iter_mut() {
@@ -63,44 +67,53 @@ impl Descriptors<'_> {
     }
 
     /// Sees to it that exec leaves open what the plan put somewhere and nothing else. `image` is
-    /// the descriptor of an image that stays open across exec, or -1. Without an exec to come they
-    /// have to be closed at once.
+    /// the descriptor of an image that stays open across exec, or -1.
     pub(crate) fn close_others(
         &self,
         plan: &Plan<'_>,
         image: i32,
-        how: CloseRange,
     ) -> core::result::Result<(), Fault> {
         let mut from = 0u32;
         // The numbers ascend, which the checker saw to.
         for op in plan.ops().flatten() {
             if let Op::PutFd { fd, .. } | Op::OpenNull { fd, .. } = op {
-                mark_gap(from, fd, image, how)?;
+                mark_gap(from, fd, image)?;
                 from = fd.wrapping_add(1);
             }
         }
-        mark_gap(from, u32::MAX, image, how)
+        mark_gap(from, u32::MAX, image)
+    }
+}
+
+impl Descriptors<'_> {
+    /// Closes what exec would close in a clean table: for a start without an exec.
+    pub(crate) fn close_own(&self) {
+        for fd in self.slots.iter().chain([&self.control, &self.owner]) {
+            if embryo_syscall::fcntl_getfd(*fd) == Ok(true) {
+                let _ = embryo_syscall::close(*fd);
+            }
+        }
     }
 }
 
 /// Marks `from..to` close-on-exec, sparing one number.
-fn mark_gap(from: u32, to: u32, spare: i32, how: CloseRange) -> core::result::Result<(), Fault> {
+fn mark_gap(from: u32, to: u32, spare: i32) -> core::result::Result<(), Fault> {
     let spare = spare as u32;
     let marked = if (from..to).contains(&spare) {
-        mark(from, spare, how).and_then(|()| mark(spare.wrapping_add(1), to, how))
+        mark(from, spare).and_then(|()| mark(spare.wrapping_add(1), to))
     } else {
-        mark(from, to, how)
+        mark(from, to)
     };
     marked.map_err(|errno| Fault::step(Step::CloseOthers, errno))
 }
 
 /// Marks `from..to` close-on-exec. Marking rather than closing lets a slow close (of a file on
 /// FUSE or NFS) happen in exec, after the caller has been let go.
-fn mark(from: u32, to: u32, how: CloseRange) -> Result<()> {
+fn mark(from: u32, to: u32) -> Result<()> {
     if from >= to {
         return Ok(());
     }
-    match embryo_syscall::close_range(from, to.wrapping_sub(1), how) {
+    match embryo_syscall::close_range(from, to.wrapping_sub(1), CloseRange::Cloexec) {
         Ok(()) => return Ok(()),
         // Before Linux 5.11 the flag is unknown; before 5.9, or under a filter, the call is.
         Err(Errno::INVAL | Errno::NOSYS | Errno::PERM) => {}
@@ -111,11 +124,7 @@ fn mark(from: u32, to: u32, how: CloseRange) -> Result<()> {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let end = limit.unwrap_or(u64::MAX).clamp(4096, u64::from(limits::FD_MAX) + 1) as u32;
     for fd in from..to.min(end) {
-        let done = match how {
-            CloseRange::Cloexec => embryo_syscall::fcntl_setfd(fd as i32, true),
-            _ => embryo_syscall::close(fd as i32),
-        };
-        match done {
+        match embryo_syscall::fcntl_setfd(fd as i32, true) {
             Ok(()) | Err(Errno::BADF) => {}
             Err(errno) => return Err(errno),
         }

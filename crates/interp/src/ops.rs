@@ -17,6 +17,12 @@ pub struct Context<'a> {
     pub slots: &'a mut [i32],
     /// The executor's own descriptor, closed on exec; -1 if it has none.
     pub control: i32,
+    /// Another one of the executor's, likewise.
+    pub owner: i32,
+    /// Whether every open descriptor is close-on-exec but those that were put somewhere. So it is
+    /// in a seed, where a number put by an earlier message counts too. In a directly made child
+    /// the creator's are there, as they are.
+    pub clean_table: bool,
     /// The pid that the parent must have when a death signal is set; 0 if nobody asked.
     pub parent: i32,
     /// The mask of the thread that spawned, for a plan that keeps it.
@@ -74,7 +80,8 @@ pub fn apply(plan: &Plan<'_>, context: &mut Context<'_>) -> core::result::Result
 }
 
 fn apply_one(op: &Op<'_>, context: &mut Context<'_>) -> Result<u64> {
-    let mut fds = Descriptors { slots: context.slots, control: context.control };
+    let mut fds =
+        Descriptors { slots: context.slots, control: context.control, owner: context.owner };
     let outcome = match *op {
         Op::Fail { errno } => Err(Errno::new(errno as u16)),
         Op::SetSid => done(rustix::process::setsid()),
@@ -119,7 +126,7 @@ fn apply_one(op: &Op<'_>, context: &mut Context<'_>) -> Result<u64> {
             return memory::apply(op, slot, own);
         }
     };
-    context.control = fds.control;
+    (context.control, context.owner) = (fds.control, fds.owner);
     outcome.map(|()| 0)
 }
 

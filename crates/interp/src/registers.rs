@@ -4,8 +4,8 @@ use crate::fds::Descriptors;
 use crate::memory::Own;
 use crate::ops::Context;
 use crate::signals::{Wanted, set_dispositions};
-use embryo_plan::{Plan, Regset, ranges};
-use embryo_syscall::{self as sys, CloseRange, Errno};
+use embryo_plan::{Regset, ranges};
+use embryo_syscall::{self as sys, Errno};
 
 /// The name of a process that was started by registers, until it takes one.
 const STARTED_NAME: &core::ffi::CStr = c"embryo";
@@ -18,7 +18,6 @@ const STARTED_NAME: &core::ffi::CStr = c"embryo";
 /// the plan's regions is in `leave`.
 #[cfg(target_arch = "x86_64")]
 pub(crate) unsafe fn enter(
-    plan: &Plan<'_>,
     context: &mut Context<'_>,
     wanted: &Wanted,
     page: u64,
@@ -76,10 +75,8 @@ pub(crate) unsafe fn enter(
     }
     entering(context);
     let _ = rustix::thread::set_name(STARTED_NAME);
-    let fds = Descriptors { slots: context.slots, control: context.control };
-    if let Err(fault) = fds.close_others(plan, -1, CloseRange::Close) {
-        return Errno::new(fault.errno);
-    }
+    Descriptors { slots: context.slots, control: context.control, owner: context.owner }
+        .close_own();
     // SAFETY: one thread, no thread-local storage, and what is unmapped is the seed's, as the
     // caller vouches.
     unsafe { leap.go() }
@@ -100,7 +97,6 @@ fn map_page(page: u64, own: &Own) -> Result<*mut u8, Errno> {
 /// None is needed.
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) unsafe fn enter(
-    _: &Plan<'_>,
     _: &mut Context<'_>,
     _: &Wanted,
     _: u64,

@@ -7,7 +7,7 @@ use crate::registers::enter;
 use crate::signals::{Wanted, set_dispositions};
 use core::ffi::{CStr, c_char};
 use embryo_plan::{ExecFlags, Op, Plan};
-use embryo_syscall::{self as sys, CloseRange, Errno};
+use embryo_syscall::{self as sys, Errno};
 
 /// The pointer arrays that execve(2) takes, prepared by the executor.
 ///
@@ -42,7 +42,7 @@ pub unsafe fn start(
         return Fault::step(Step::Decode, Errno::INVAL);
     };
     let fail = |errno| Fault::op(index, code, errno);
-    let fds = Descriptors { slots: context.slots, control: context.control };
+    let fds = Descriptors { slots: context.slots, control: context.control, owner: context.owner };
     let file = match op {
         Op::ExecSlot { slot, .. } => match fds.get(slot) {
             Ok(fd) => fd,
@@ -54,10 +54,12 @@ pub unsafe fn start(
     let wanted = Wanted::by(plan, context.caller_mask);
     if let Op::StartRegs { page, regset, leave } = op {
         // SAFETY: the caller vouches for the task, and an address space of its own is asked for.
-        let errno = unsafe { enter(plan, context, &wanted, page, regset, leave, entering) };
+        let errno = unsafe { enter(context, &wanted, page, regset, leave, entering) };
         return fail(errno);
     }
-    if let Err(fault) = fds.close_others(plan, if stays { file } else { -1 }, CloseRange::Cloexec) {
+    if !context.clean_table
+        && let Err(fault) = fds.close_others(plan, if stays { file } else { -1 })
+    {
         return fault;
     }
     if stays && let Err(errno) = sys::fcntl_setfd(file, false) {

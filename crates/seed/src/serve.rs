@@ -28,6 +28,8 @@ const TRACE_MAX: usize = 1024;
 /// descriptors, credentials, memory and image are replaced.
 pub unsafe fn serve(control: i32, own: Own, memory: &mut Memory) {
     let _ = rustix::thread::set_name(SEED_NAME);
+    // It came across an exec, and is to go no further.
+    let _ = sys::fcntl_setfd(control, true);
     let mut seed = Seed { control, owner: -1, own };
     loop {
         if seed.owner >= 0 && !seed.wait() {
@@ -120,6 +122,8 @@ impl Seed {
         let mut context = Context {
             slots,
             control: self.control,
+            owner: self.owner,
+            clean_table: true,
             parent: request.owner,
             caller_mask: request.caller_mask,
             dispositions: if self.owner < 0 {
@@ -139,7 +143,7 @@ impl Seed {
             // alone, which exists for it.
             unsafe { self.launch(&view, &mut context, room) }
         };
-        self.control = context.control;
+        (self.control, self.owner) = (context.control, context.owner);
         for fd in context.slots.iter() {
             // What was put somewhere is no longer close-on-exec; what was only lent is.
             if sys::fcntl_getfd(*fd) == Ok(true) {
