@@ -1,5 +1,6 @@
 //! What can go wrong, and everything that is known about it.
 
+use crate::elf::{LoadError, NotLoadable};
 use crate::spawn::TraceRecord;
 use embryo_interp::Step;
 use embryo_plan::{BuildError, OpCode, PlanError, errno_name};
@@ -23,6 +24,9 @@ pub enum Error {
         /// What was brought.
         given: usize,
     },
+    /// A program cannot be loaded; nothing has happened.
+    #[error(transparent)]
+    Load(#[from] Box<LoadError>),
     /// The launch failed; no child is left.
     #[error(transparent)]
     Spawn(#[from] Box<SpawnError>),
@@ -56,6 +60,10 @@ impl Error {
     pub fn kind(&self) -> io::ErrorKind {
         match self {
             Error::Plan(_) | Error::Grants { .. } => io::ErrorKind::InvalidInput,
+            Error::Load(error) => match &error.reason {
+                NotLoadable::Io(source) => source.kind(),
+                _ => io::ErrorKind::InvalidInput,
+            },
             Error::Spawn(error) => error.kind(),
             Error::Reaped { .. } => io::ErrorKind::NotFound,
             Error::Io { source, .. } => source.kind(),
@@ -68,6 +76,10 @@ impl Error {
         match self {
             Error::Spawn(error) => Some(i32::from(error.fault.errno)),
             Error::Io { source, .. } => source.raw_os_error(),
+            Error::Load(error) => match &error.reason {
+                NotLoadable::Io(source) => source.raw_os_error(),
+                _ => None,
+            },
             _ => None,
         }
     }

@@ -275,7 +275,7 @@ fn head(file: &Path) -> Option<Vec<u8>> {
 }
 
 /// The interpreter that a `#!` line names.
-fn script_interpreter(head: &[u8]) -> Option<&[u8]> {
+pub(crate) fn script_interpreter(head: &[u8]) -> Option<&[u8]> {
     let line = head.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
     let line = line.trim_ascii_start();
     let end = line.iter().position(|byte| *byte == b' ' || *byte == b'\t').unwrap_or(line.len());
@@ -365,6 +365,10 @@ fn general_hint(op: &Op<'_>, errno: Errno) -> Option<&'static str> {
         (Op::DeathSignal { .. }, Errno::SRCH) => "the parent had ended already",
         (Op::ChdirSlot { .. } | Op::ChrootSlot { .. }, Errno::NOTDIR) => {
             "the granted descriptor is not a directory"
+        }
+        (Op::MapSlot { .. }, Errno::PERM) => {
+            "its file system is mounted noexec, it is sealed, or the address is below \
+             vm.mmap_min_addr"
         }
         (_, Errno::NOSYS) => "this kernel, or a seccomp filter, lacks the system call",
         _ => return None,

@@ -54,6 +54,7 @@ mod command;
 mod communicate;
 mod direct;
 mod doctor;
+mod elf;
 mod error;
 mod guarded;
 mod hint;
@@ -72,6 +73,7 @@ mod tokio_process;
 
 pub use command::Command;
 pub use doctor::{Ability, Doctor};
+pub use elf::{Load, LoadError, Loaded, NotLoadable, Part};
 pub use embryo_interp::Step;
 pub use embryo_plan::{
     Access, ArgText, BuildError, ExecFlags, Explained, Keep, MapFlags, Op, OpCode,

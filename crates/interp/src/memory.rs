@@ -7,8 +7,9 @@
 use embryo_plan::{MapFlags, Op};
 use embryo_syscall::{self as sys, Action, Errno, Mapping, Result};
 
-/// The stretches of memory that the executor itself lives in: first address and end.
-pub type Own = [[u64; 2]; 2];
+/// The stretches of memory that the executor itself lives in: first address and end. Both are 0
+/// where there is none.
+pub type Own = [[u64; 2]; 3];
 
 const MAP_SHARED: u32 = 0x1;
 const MAP_PRIVATE: u32 = 0x2;

@@ -54,9 +54,8 @@ pub(crate) unsafe fn enter(
     };
     let mut gone = [[0u64; 2]; sys::LEAP_RANGES];
     let mut count = 0usize;
-    for range in
-        own.map(|[from, to]| [from, to.wrapping_sub(from)]).into_iter().chain(ranges(leave))
-    {
+    let own_ranges = own.map(|[from, to]| [from, to.wrapping_sub(from)]);
+    for range in own_ranges.into_iter().filter(|[_, len]| *len != 0).chain(ranges(leave)) {
         let Some(to) = gone.get_mut(count) else { return Errno::TOOBIG };
         *to = range;
         count = count.wrapping_add(1);

@@ -30,7 +30,7 @@ pub const ADDRESS_END: u64 = (1 << 47) - 4096;
 /// Bytes of a region's name with its NUL: the kernel's `ANON_VMA_NAME_MAX_LEN`.
 pub const REGION_NAME_BYTES_MAX: usize = 80;
 /// Ranges of memory that go away at a start.
-pub const RANGES_MAX: usize = 62;
+pub const RANGES_MAX: usize = 61;
 /// `RLIMIT_*` numbers are below this.
 pub const RESOURCES_MAX: u32 = 16;
 /// Signals are 1 to this.

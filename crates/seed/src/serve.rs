@@ -21,12 +21,12 @@ const TRACE_MAX: usize = 1024;
 
 /// Serves its owner until it becomes an image, or until there is no owner any more.
 ///
-/// `own` is the memory that the caller itself lives in.
+/// `own` is the memory that the caller itself lives in: its image and its stack.
 ///
 /// # Safety
 /// The calling task must be a process of its own with one thread and nothing to lose: its
 /// descriptors, credentials, memory and image are replaced.
-pub unsafe fn serve(control: i32, own: Own, memory: &mut Memory) {
+pub unsafe fn serve(control: i32, own: [[u64; 2]; 2], memory: &mut Memory) {
     let _ = rustix::thread::set_name(SEED_NAME);
     // It came across an exec, and is to go no further.
     let _ = sys::fcntl_setfd(control, true);
@@ -56,7 +56,7 @@ struct Seed {
     control: i32,
     /// The owner's pidfd, of an embryo that lives; -1 for a seed that was made for one launch.
     owner: i32,
-    own: Own,
+    own: [[u64; 2]; 2],
 }
 
 impl Seed {
@@ -119,6 +119,8 @@ impl Seed {
             _ => trace,
         };
         let count = view.entries().len();
+        let [image, stack] = self.own;
+        let own: Own = [image, stack, plan.mapping()];
         let mut context = Context {
             slots,
             control: self.control,
@@ -131,7 +133,7 @@ impl Seed {
             } else {
                 Dispositions::Settled
             },
-            own: Some(self.own),
+            own: Some(own),
             results,
             trace,
             traced: 0,
@@ -255,6 +257,22 @@ impl PlanBytes<'_> {
             // SAFETY: the mapping is that long and there until the drop; the owner sealed the memfd
             // against shrinking and writing before it sent it.
             PlanBytes::Mapped(at, len) => unsafe { core::slice::from_raw_parts(at.cast(), *len) },
+        }
+    }
+
+    /// Where it was mapped, in whole pages: it is not to be left behind by a start without exec.
+    fn mapping(&self) -> [u64; 2] {
+        match self {
+            PlanBytes::Inline(_) => [0, 0],
+            PlanBytes::Mapped(at, len) => {
+                let from = *at as u64;
+                let page = limits::PAGE;
+                [
+                    from,
+                    from.wrapping_add(*len as u64).wrapping_add(page.wrapping_sub(1))
+                        & !page.wrapping_sub(1),
+                ]
+            }
         }
     }
 
