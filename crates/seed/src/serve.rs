@@ -25,25 +25,28 @@ const TRACE_MAX: usize = 1024;
 /// credentials and image are replaced.
 pub unsafe fn serve(control: i32, memory: &'static mut Memory) {
     let _ = rustix::thread::set_name(SEED_NAME);
-    let mut traced = 0;
     // SAFETY: the caller vouches for the task.
-    let (control, fault) = match unsafe { launch(control, memory, &mut traced) } {
+    let Failed { control, fault, records } = match unsafe { launch(control, memory) } {
         Ok(never) => match never {},
         Err(failed) => failed,
     };
-    let _ = sys::send_with_fds(control, Reply::fault(fault, traced).as_bytes(), &[], &[]);
+    let reply = Reply::fault(fault, records.len());
+    let _ = sys::send_with_fds(control, reply.as_bytes(), bytes_of(records), &[]);
 }
 
 enum Never {}
 
+/// A fault, where to report it, and the records that have not been sent yet.
+struct Failed {
+    control: i32,
+    fault: Fault,
+    records: &'static [Trace],
+}
+
 /// # Safety
 /// As [`serve`].
-unsafe fn launch(
-    control: i32,
-    memory: &'static mut Memory,
-    traced: &mut usize,
-) -> Result<Never, (i32, Fault)> {
-    let seed = |errno| (control, Fault::step(Step::Seed, errno));
+unsafe fn launch(control: i32, memory: &'static mut Memory) -> Result<Never, Failed> {
+    let seed = |errno| Failed { control, fault: Fault::step(Step::Seed, errno), records: &[] };
     let Memory { message, slots, trace, pointers: room } = memory;
     let (request, plan, slots) = receive(control, message, slots).map_err(seed)?;
     let plan = Plan::split(plan).ok_or(seed(Errno::BADMSG))?;
@@ -64,20 +67,20 @@ unsafe fn launch(
         trace,
         traced: 0,
     };
-    // The end of the socket tells of the start; only records have to be sent before it.
+    // An owner that hears nothing of this knows that a socket which ends is that of a seed that died.
+    let mut sent = 0;
     let mut entering = |context: &Context<'_>| {
-        if context.trace.is_empty() {
-            return;
-        }
         let records = context.trace.get(..context.traced).unwrap_or(&[]);
         let reply = Reply::entering(records.len());
         let _ = sys::send_with_fds(context.control, reply.as_bytes(), bytes_of(records), &[]);
+        sent = records.len();
     };
     // SAFETY: the arrays were made for this plan just now and belong to this process alone,
     // which exists for it.
     let fault = unsafe { embryo_interp::run(&plan, &mut context, &image, &mut entering) };
-    *traced = 0;
-    Err((context.control, fault))
+    let Context { control, trace, traced, .. } = context;
+    let trace: &'static [Trace] = trace;
+    Err(Failed { control, fault, records: trace.get(sent..traced).unwrap_or(&[]) })
 }
 
 fn bytes_of(records: &[Trace]) -> &[u8] {
