@@ -1,1 +1,4 @@
 //! Nothing but the examples: `cargo run -p embryo-examples --example NAME`.
+//!
+//! Its documentation tests are the README's example.
+#![cfg_attr(doctest, doc = include_str!("../README.md"))]

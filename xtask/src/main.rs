@@ -1,6 +1,7 @@
 //! `cargo xtask`: the project's own chores, one subcommand each.
 
 mod kernels;
+mod tidy;
 
 use std::process::ExitCode;
 
@@ -16,10 +17,12 @@ struct Cli {
 #[derive(Subcommand)]
 enum Task {
     Kernels(kernels::Args),
+    Tidy(tidy::Args),
 }
 
 fn main() -> ExitCode {
     match Cli::parse().task {
         Task::Kernels(args) => kernels::command(&args),
+        Task::Tidy(args) => tidy::command(&args),
     }
 }

@@ -5,6 +5,7 @@
 //! environment, working directory, umask, session, ignored signals) is granted here by name, and nothing else is.
 
 use crate::error::Error;
+use crate::mailbox::Mailbox;
 use crate::process::Process;
 use crate::spawn::{SpawnOptions, spawn_with};
 use crate::stdio::{Source, Stdio, own};
@@ -672,6 +673,7 @@ impl Command {
                 },
                 Source::Fd(fd) => Grant::Shared(fd),
                 Source::Piped => {
+                    Mailbox::reserve();
                     let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)
                         .map_err(|errno| Error::io("making a pipe")(errno.into()))?;
                     let (theirs, ours) =

@@ -5,22 +5,22 @@
 
 use crate::error::Fault;
 use crate::mailbox::Mailbox;
-use crate::procfs;
-use embryo_interp::{Arena, End, Launch, Launched, Step};
+use crate::process::WALL;
+use embryo_interp::{Arena, End, Launch, Launched, STDIO_END, Step};
 use embryo_plan::OwnedPlan;
 use embryo_syscall::{self as sys, Errno};
-use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fd::AsFd;
 use std::cell::Cell;
 use std::os::fd::AsRawFd;
-use std::time::{Duration, Instant};
-
-/// Descriptors 0, 1 and 2 are always copied: nobody writes an executable through them.
-const STDIO_END: u32 = 3;
+use std::time::Duration;
 
 thread_local! {
     /// This thread's arena between two launches.
     static ARENA: Cell<Option<Arena>> = const { Cell::new(None) };
 }
+
+/// waitid(2): WEXITED, WNOHANG and WNOWAIT.
+const LOOK: u32 = 4 | 1 | 0x0100_0000;
 
 /// What a direct launch came to.
 #[derive(Debug)]
@@ -46,8 +46,8 @@ pub(crate) fn launch(
     timeout: Duration,
     trace: bool,
 ) -> Result<Direct, Fault> {
-    let (cut, mailbox, cut_raised) = send_grants(grants)?;
     let arena = take_arena(plan, trace)?;
+    let (cut, mailbox, cut_raised) = send_grants(grants)?;
     let request = Launch {
         plan,
         grants,
@@ -79,78 +79,38 @@ fn take_arena(plan: &OwnedPlan, trace: bool) -> Result<Arena, Fault> {
     }
 }
 
-/// Decides how far the child's table reaches, and sends the grants that lie beyond.
+/// Decides how far the child's table reaches, and sends the grants beyond stdio.
 fn send_grants(grants: &[i32]) -> Result<(u32, Option<Mailbox>, bool), Fault> {
-    let end = |grants: &[i32]| grants.iter().map(|fd| *fd as u32 + 1).max().unwrap_or(0);
-    let all = end(grants);
-    if all <= STDIO_END {
-        return Ok((STDIO_END, None, false));
-    }
-    let sent = Mailbox::take().and_then(|mailbox| {
-        let cut = mailbox.child_number() as u32 + 1;
-        let beyond: Vec<i32> = grants.iter().copied().filter(|fd| *fd as u32 >= cut).collect();
-        match mailbox.send(&beyond) {
-            Ok(()) => Ok((cut.max(STDIO_END), mailbox)),
-            Err(errno) => {
-                mailbox.give_back();
-                Err(errno)
-            }
+    let beyond: Vec<i32> = grants.iter().copied().filter(|fd| *fd >= STDIO_END).collect();
+    let Some(highest) = beyond.iter().max() else {
+        return Ok((STDIO_END as u32, None, false));
+    };
+    let sent = Mailbox::take().and_then(|mailbox| match mailbox.send(&beyond) {
+        Ok(()) => Ok(mailbox),
+        Err(errno) => {
+            mailbox.give_back();
+            Err(errno)
         }
     });
     match sent {
-        Ok((cut, mailbox)) => Ok((cut, Some(mailbox), false)),
+        Ok(mailbox) => {
+            let (cut, high) = (mailbox.child_number() as u32 + 1, mailbox.is_high());
+            Ok((cut, Some(mailbox), high))
+        }
         Err(Errno::BADF) => Err(Fault::step(Step::ReceiveGrants, Errno::BADF)),
         // No socket or no room for descriptors in flight: copy the table as far as it takes.
-        Err(_) => Ok((all.max(STDIO_END), None, true)),
+        Err(_) => Ok((*highest as u32 + 1, None, true)),
     }
 }
 
-/// Whether a child that called exec is the image now. `before` tells from /proc/PID/stat of a dead
-/// one that it died as what it was before.
-pub(crate) fn entered(
-    pidfd: impl AsFd,
-    pid: i32,
-    timeout: Duration,
-    before: impl Fn(&procfs::Stat) -> bool,
-) -> Entered {
-    let fd = pidfd.as_fd();
-    match sys::process_mrelease(fd.as_raw_fd()) {
-        // It has an address space and means to keep it, and it is no longer ours.
-        Err(Errno::INVAL) => return Entered::Started,
-        // Dying or dead: once it is dead, what /proc says of it is final.
-        Ok(()) | Err(Errno::SRCH) => {
-            crate::process::wait_dead(fd, timeout);
-        }
-        // Before Linux 5.15, or filtered: /proc has to tell in any case.
-        Err(_) => return entered_by_proc(fd, pid, timeout, before),
-    }
-    match procfs::stat(pid) {
-        Some(stat) if before(&stat) => Entered::DiedBefore,
-        // Somebody reaped it already (an ignored SIGCHLD does): how it began cannot be known.
-        _ => Entered::Started,
-    }
-}
-
-/// The same from /proc alone. exec lets go of the old address space a moment before it changes what
-/// /proc shows, so a child that looks unborn and lives is looked at again.
-fn entered_by_proc(
-    pidfd: BorrowedFd<'_>,
-    pid: i32,
-    timeout: Duration,
-    before: impl Fn(&procfs::Stat) -> bool,
-) -> Entered {
-    let begun = Instant::now();
-    loop {
-        // Asked first: what /proc says after a death is final.
-        let dead = crate::process::wait_dead(pidfd, Duration::ZERO);
-        match procfs::stat(pid) {
-            Some(stat) if before(&stat) && dead => return Entered::DiedBefore,
-            Some(stat) if before(&stat) && begun.elapsed() < timeout => {
-                std::thread::sleep(Duration::from_micros(20));
-            }
-            _ => return Entered::Started,
-        }
-    }
+/// Whether a directly made child that called exec, and has left our address space, is the image now.
+///
+/// It was made without an exit signal, and exec gives it one (see `interp`): a wait that is not
+/// for all kinds of children knows it only then.
+pub(crate) fn entered(pidfd: impl AsFd) -> Entered {
+    let known = |kinds| sys::waitid_pidfd(pidfd.as_fd().as_raw_fd(), LOOK | kinds).is_ok();
+    // Neither: somebody reaped it already, as can only happen to the image.
+    if !known(0) && known(WALL) { Entered::DiedBefore } else { Entered::Started }
 }
 
 /// Whether clone(2) has to serve here instead of clone3(2).

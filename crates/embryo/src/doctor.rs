@@ -97,7 +97,7 @@ fn kernel_abilities() -> Vec<Ability> {
         ability(
             "process_mrelease",
             mrelease,
-            "Linux 5.15; without it /proc is read after each launch",
+            "Linux 5.15; without it /proc is read after each launch through the seed",
         ),
         ability(
             "status after a foreign reap",

@@ -4,6 +4,7 @@
 //! have the numbers of ours. So a kept descriptor is looked at before each use; if it has
 //! become something else, it is the program's, and closing it would be our mistake.
 
+use embryo_interp::STDIO_END;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A descriptor together with what it was when it was made.
@@ -16,6 +17,11 @@ pub(crate) struct Guarded {
 
 impl Guarded {
     pub(crate) fn new(fd: OwnedFd) -> rustix::io::Result<Self> {
+        // What is kept at a standard stream's number would be granted as that stream.
+        let fd = match fd.as_fd().as_raw() < STDIO_END {
+            true => rustix::io::fcntl_dupfd_cloexec(&fd, STDIO_END)?,
+            false => fd,
+        };
         let identity = identify(fd.as_fd())?;
         Ok(Self { fd: Some(fd), identity })
     }

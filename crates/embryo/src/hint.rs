@@ -21,6 +21,9 @@ pub(crate) struct Context<'a> {
     pub(crate) grants: &'a [i32],
 }
 
+/// How many interpreters that are scripts themselves the kernel follows.
+const INTERPRETERS_MAX: u32 = 5;
+
 type Findings = (Option<String>, Option<String>, Option<String>);
 
 impl Context<'_> {
@@ -145,17 +148,37 @@ impl Context<'_> {
         if name.to_bytes().contains(&b'/') {
             return self.explain_exec(name, errno);
         }
-        for directory in search.to_bytes().split(|byte| *byte == b':') {
-            let directory = if directory.is_empty() { b"." } else { directory };
-            let path = [directory, b"/", name.to_bytes()].concat();
-            if let Some(file) = self.resolve(&path).filter(|file| file.exists()) {
-                let (detail, hint) = self.explain_file(&file, errno);
-                let path = String::from_utf8_lossy(&path);
-                return (detail.map(|detail| format!("{path}: {detail}")), hint);
-            }
+        let candidates: Vec<(String, PathBuf)> = search
+            .to_bytes()
+            .split(|byte| *byte == b':')
+            .map(|directory| if directory.is_empty() { b"." } else { directory })
+            .map(|directory| [directory, b"/", name.to_bytes()].concat())
+            .filter_map(|path| Some((printable(&path), self.resolve(&path)?)))
+            .filter(|(_, file)| file.symlink_metadata().is_ok())
+            .collect();
+        // The search passes over what is missing or denied, so the first file that is there need
+        // not be the one that gave the answer.
+        let fits = |(_, file): &&(String, PathBuf)| {
+            self.passed_over(file, INTERPRETERS_MAX).unwrap_or(errno) == errno
+        };
+        let Some((path, file)) = candidates.iter().find(fits).or(candidates.first()) else {
+            let list = ArgText::Text(search);
+            return (Some(format!("there is no such program in the search list {list}")), None);
+        };
+        let (detail, hint) = self.explain_file(file, errno);
+        (detail.map(|detail| format!("{path}: {detail}")), hint)
+    }
+
+    /// The answer at which a search goes on, if this file or one of `deeper` that it needs to run
+    /// gives one.
+    fn passed_over(&self, file: &Path, deeper: u32) -> Option<Errno> {
+        let Ok(meta) = file.metadata() else { return Some(Errno::NOENT) };
+        if !meta.is_file() || meta.permissions().mode() & 0o111 == 0 {
+            return Some(Errno::ACCES);
         }
-        let list = ArgText::Text(search);
-        (Some(format!("there is no such program in the search list {list}")), None)
+        let needs = head(file).as_deref().and_then(script_interpreter).map(<[u8]>::to_vec);
+        let needs = needs.or_else(|| elf_loader(file))?;
+        self.passed_over(&self.resolve(&needs)?, deeper.checked_sub(1)?)
     }
 
     /// What is the matter with an executable.
@@ -204,13 +227,11 @@ impl Context<'_> {
         match errno {
             Errno::NOENT => {
                 if let Some(interpreter) = script_interpreter(&head) {
-                    let text = String::from_utf8_lossy(interpreter).escape_debug().to_string();
-                    let ends_in_cr = interpreter.ends_with(b"\r");
-                    let hint = ends_in_cr.then(|| "its lines end in CR LF; convert it".to_owned());
-                    return (Some(format!("its #! interpreter {text} does not exist")), hint);
+                    return self.explain_interpreter(interpreter, errno, INTERPRETERS_MAX);
                 }
                 if let Some(loader) = elf_loader(file) {
                     let hint = "it was built for another system, or its libc is not installed";
+                    let loader = printable(&loader);
                     return (
                         Some(format!("its ELF loader {loader} does not exist")),
                         Some(hint.into()),
@@ -228,6 +249,29 @@ impl Context<'_> {
             ),
             _ => (None, exec_hint(errno)),
         }
+    }
+
+    /// What a script names to run it is missing, or is there and misses something itself.
+    fn explain_interpreter(
+        &self,
+        interpreter: &[u8],
+        errno: Errno,
+        deeper: u32,
+    ) -> (Option<String>, Option<String>) {
+        let text = printable(interpreter);
+        let Some(file) = self.resolve(interpreter).filter(|file| file.symlink_metadata().is_ok())
+        else {
+            let ends_in_cr = interpreter.ends_with(b"\r");
+            let hint = ends_in_cr.then(|| "its lines end in CR LF; convert it".to_owned());
+            return (Some(format!("its #! interpreter {text} does not exist")), hint);
+        };
+        let head = head(&file);
+        let (detail, hint) = match (head.as_deref().and_then(script_interpreter), deeper) {
+            (Some(_), 0) => return (None, None),
+            (Some(next), _) => self.explain_interpreter(next, errno, deeper - 1),
+            (None, _) => self.explain_file(&file, errno),
+        };
+        (detail.map(|detail| format!("its #! interpreter {text}: {detail}")), hint)
     }
 
     /// Where the child would have found a path, as seen from here: under its root, from its
@@ -254,6 +298,11 @@ impl Context<'_> {
 
 fn to_path(bytes: &[u8]) -> PathBuf {
     PathBuf::from(OsStr::from_bytes(bytes))
+}
+
+/// Bytes of a plan or a file, so that none of them reaches a terminal raw.
+fn printable(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).escape_debug().to_string()
 }
 
 /// `path` below `root` if it is absolute, else below `cwd`.
@@ -283,11 +332,11 @@ pub(crate) fn script_interpreter(head: &[u8]) -> Option<&[u8]> {
 }
 
 /// The loader that an ELF file asks for.
-fn elf_loader(file: &Path) -> Option<String> {
+fn elf_loader(file: &Path) -> Option<Vec<u8>> {
     let bytes = std::fs::read(file).ok()?;
     let found = interpreter_of::<FileHeader64<object::Endianness>>(&bytes)
         .or_else(|| interpreter_of::<FileHeader32<object::Endianness>>(&bytes))?;
-    Some(String::from_utf8_lossy(found).into_owned())
+    Some(found.to_vec())
 }
 
 fn interpreter_of<H: FileHeader<Endian = object::Endianness>>(bytes: &[u8]) -> Option<&[u8]> {

@@ -82,7 +82,7 @@ impl Embryo {
         let Direct { launched, cut, cut_raised } = direct;
         if launched.end != End::Entered {
             let direct = Direct { launched, cut, cut_raised };
-            return match settle(direct, Route::Seed, options.timeout, &context) {
+            return match settle(direct, Route::Seed, &context) {
                 Err(error) => Err(error),
                 Ok(_) => Err(refused(Fault::step(Step::Seed, Errno::BADMSG))),
             };
@@ -265,7 +265,7 @@ impl Embryo {
         let launched =
             embryo_interp::Launched { pid: self.pid as i32, pidfd, end, legacy_clone, trace };
         let direct = Direct { launched, cut, cut_raised };
-        settle(direct, Route::Seed, self.options.timeout, &context).map_err(|error| (error, None))
+        settle(direct, Route::Seed, &context).map_err(|error| (error, None))
     }
 
     fn check_grants(&self, plan: &OwnedPlan, grants: &[BorrowedFd<'_>]) -> Result<Vec<i32>, Error> {

@@ -15,7 +15,7 @@ use std::{fmt, io};
 const WNOHANG: u32 = 1;
 const WEXITED: u32 = 4;
 /// Children made with another exit signal than SIGCHLD are waited for too.
-const WALL: u32 = 0x4000_0000;
+pub(crate) const WALL: u32 = 0x4000_0000;
 const SIGKILL: u32 = 9;
 
 /// What an ended process used: getrusage(2).
@@ -212,14 +212,13 @@ impl Process {
         Ok(self.ended)
     }
 
-    /// Since Linux 6.15 the pidfd itself keeps the status, once the process has been reaped.
     fn reaped_elsewhere(&self, block: bool) -> Result<Ended, Error> {
         if block {
             wait_dead(self.pidfd(), Duration::from_secs(1));
         }
-        match sys::pidfd_exit_status(self.pidfd().as_raw()) {
-            Ok(Some(raw)) => Ok(Ended { status: ExitStatus::from_raw(raw), usage: None }),
-            _ => Err(Error::Reaped { pid: self.pid }),
+        match reaped_status(self.pidfd()) {
+            Some(status) => Ok(Ended { status, usage: None }),
+            None => Err(Error::Reaped { pid: self.pid }),
         }
     }
 }
@@ -276,6 +275,19 @@ pub(crate) fn status_of(pidfd: BorrowedFd<'_>, block: bool) -> Result<Option<End
             Ok(waited) => return Ok(waited.map(|waited| Ended::of(&waited))),
         }
     }
+}
+
+/// How a process ended that somebody else reaped: since Linux 6.15 the pidfd itself keeps it, from
+/// the end of the reaping on, which is a moment after a wait says that there is no such child.
+pub(crate) fn reaped_status(pidfd: BorrowedFd<'_>) -> Option<ExitStatus> {
+    let mut status = sys::pidfd_exit_status(pidfd.as_raw()).ok()?;
+    if status.is_none() {
+        // The end of the reaping is a hang-up, which is always polled for.
+        let mut fds = [PollFd::from_borrowed_fd(pidfd, PollFlags::empty())];
+        let _ = rustix::event::poll(&mut fds, Some(&Timespec { tv_sec: 1, tv_nsec: 0 }));
+        status = sys::pidfd_exit_status(pidfd.as_raw()).ok()?;
+    }
+    status.map(ExitStatus::from_raw)
 }
 
 impl Ended {

@@ -3,15 +3,16 @@
 //! One thread, which is started when the first such process is let go and ends with the last: it polls
 //! their pidfds. There is no SIGCHLD handler, and nobody else's child is ever waited for.
 
+use crate::guarded::Guarded;
 use crate::process::status_of;
 use rustix::event::{EventfdFlags, PollFd, PollFlags};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
 struct Reaper {
     process: u32,
-    wake: Arc<OwnedFd>,
-    incoming: Vec<OwnedFd>,
+    wake: Arc<Guarded>,
+    incoming: Vec<Guarded>,
 }
 
 /// The running reaper, if there is one.
@@ -19,15 +20,25 @@ static REAPER: Mutex<Option<Reaper>> = Mutex::new(None);
 
 /// Takes a child over: it will be reaped when it ends.
 pub(crate) fn adopt(pidfd: OwnedFd) {
+    let Ok(pidfd) = Guarded::new(pidfd) else { return };
     let mut reaper = REAPER.lock().unwrap_or_else(PoisonError::into_inner);
     // In a process that was forked off, the thread does not exist.
-    if let Some(running) = reaper.as_mut().filter(|r| r.process == std::process::id()) {
+    let running = reaper.as_mut().filter(|running| running.process == std::process::id());
+    let mut incoming = Vec::new();
+    if let Some(running) = running {
         running.incoming.push(pidfd);
-        let _ = rustix::io::write(&*running.wake, &1u64.to_ne_bytes());
-        return;
+        if running.wake.intact() {
+            let _ = rustix::io::write(running.wake.as_fd(), &1u64.to_ne_bytes());
+            return;
+        }
+        // Somebody has closed what it is woken with, so it minds what it has and no more.
+        incoming.append(&mut running.incoming);
+    } else {
+        incoming.push(pidfd);
     }
     // Without an eventfd or a thread the child is a zombie after its end, until we exit.
-    let Ok(wake) = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK) else {
+    let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+    let Ok(wake) = rustix::event::eventfd(0, flags).and_then(Guarded::new) else {
         return;
     };
     let wake = Arc::new(wake);
@@ -35,30 +46,42 @@ pub(crate) fn adopt(pidfd: OwnedFd) {
     let thread = std::thread::Builder::new().name("embryo-reaper".into());
     let started = thread.stack_size(64 << 10).spawn(move || reap(&theirs));
     if started.is_ok() {
-        *reaper = Some(Reaper { process: std::process::id(), wake, incoming: vec![pidfd] });
+        *reaper = Some(Reaper { process: std::process::id(), wake, incoming });
     }
 }
 
-fn reap(wake: &OwnedFd) {
-    let mut children: Vec<OwnedFd> = Vec::new();
+fn reap(wake: &Arc<Guarded>) {
+    let mut children: Vec<Guarded> = Vec::new();
     loop {
         {
             let mut reaper = REAPER.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(shared) = reaper.as_mut() else { return };
-            children.append(&mut shared.incoming);
+            let mine = reaper.as_mut().filter(|shared| Arc::ptr_eq(&shared.wake, wake));
+            let running = mine.is_some();
+            if let Some(shared) = mine {
+                children.append(&mut shared.incoming);
+            }
             if children.is_empty() {
                 // Decided under the lock: whoever comes next starts another thread.
-                *reaper = None;
+                if running {
+                    *reaper = None;
+                }
                 return;
             }
         }
-        let mut polled: Vec<PollFd<'_>> = std::iter::once(wake.as_fd())
-            .chain(children.iter().map(AsFd::as_fd))
+        // What the program has closed and maybe opened as something else is not ours to look at.
+        let wake = wake.intact().then_some(wake);
+        let mut polled: Vec<PollFd<'_>> = wake
+            .into_iter()
+            .map(|wake| wake.as_fd())
+            .chain(children.iter().map(Guarded::as_fd))
             .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
             .collect();
         let _ = rustix::event::poll(&mut polled, None);
         drop(polled);
-        let _ = rustix::io::read(wake, &mut [0u8; 8]);
-        children.retain(|child| matches!(status_of(child.as_fd(), false), Ok(None)));
+        if let Some(wake) = wake.filter(|wake| wake.intact()) {
+            let _ = rustix::io::read(wake.as_fd(), &mut [0u8; 8]);
+        }
+        children
+            .retain(|child| child.intact() && matches!(status_of(child.as_fd(), false), Ok(None)));
     }
 }

@@ -8,7 +8,8 @@
 use crate::direct::{self, Direct, Entered};
 use crate::error::Fault;
 use crate::guarded::{AsRaw, Guarded};
-use crate::process::{kill, wait_dead};
+use crate::mailbox::Mailbox;
+use crate::process::{kill, reaped_status, wait_dead};
 use embryo_interp::{End, Step, Trace};
 use embryo_plan::{ExecFlags, Keep, Op, OwnedPlan, PlanBuilder, Slot, limits};
 use embryo_seed::{
@@ -20,6 +21,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use std::os::unix::process::ExitStatusExt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use zerocopy::{FromBytes, IntoBytes};
@@ -56,6 +58,7 @@ pub(crate) fn make(
     send: impl FnOnce(BorrowedFd<'_>) -> Result<(), Fault>,
 ) -> Result<(Direct, OwnedFd), Fault> {
     let seed = |errno: Errno| Fault::step(Step::Seed, errno);
+    Mailbox::reserve();
     let image = image().map_err(seed)?;
     let (ours, theirs) = rustix::net::socketpair(
         AddressFamily::UNIX,
@@ -84,6 +87,9 @@ pub(crate) fn answer(
 ) -> (End, Vec<Trace>) {
     let mut records = Vec::new();
     let mut patience = SOCKET_PATIENCE;
+    // Until the seed has said so it is no image, whatever its name is: it may not have got so far as
+    // to take one. What ends without a word has failed.
+    let mut entering = false;
     loop {
         if !readable(socket, deadline.min(Instant::now() + patience)) {
             patience *= 2;
@@ -92,13 +98,20 @@ pub(crate) fn answer(
                 wait_dead(pidfd, Duration::from_secs(1));
                 return (End::TimedOut, records);
             }
-            if still_seed(pid) != Some(true) {
+            // Asked first: what a dead one had to say lies in the socket.
+            let dead = wait_dead(pidfd, Duration::ZERO);
+            if dead && !readable(socket, Instant::now())
+                || entering && still_seed(pid) != Some(true)
+            {
                 break;
             }
             continue;
         }
         match receive(socket) {
-            Some((ReplyKind::Entering, _, traced)) => records = traced,
+            Some((ReplyKind::Entering, _, traced)) => {
+                entering = true;
+                records = traced;
+            }
             Some((ReplyKind::Done, ..)) => {}
             Some((ReplyKind::Fault, fault, traced)) => {
                 records.extend(traced);
@@ -108,16 +121,56 @@ pub(crate) fn answer(
             None => break,
         }
     }
+    if !entering {
+        return (End::Killed, records);
+    }
     let left = deadline.saturating_duration_since(Instant::now());
-    let was_seed = |stat: &crate::procfs::Stat| stat.comm == SEED_NAME.to_bytes();
-    match direct::entered(pidfd, pid, left, was_seed) {
+    match entered(pidfd, pid, left) {
         Entered::Started => (End::Entered, records),
         Entered::DiedBefore => (End::Killed, records),
     }
 }
 
+/// Whether a seed that called exec, and has closed its socket, is the image now.
+fn entered(pidfd: BorrowedFd<'_>, pid: i32, timeout: Duration) -> Entered {
+    match sys::process_mrelease(pidfd.as_raw()) {
+        // It has an address space and means to keep it; in death that goes before the socket.
+        Err(Errno::INVAL) => return Entered::Started,
+        // Dying or dead: once it is dead, what /proc says of it is final.
+        Ok(()) | Err(Errno::SRCH) => {
+            wait_dead(pidfd, timeout);
+        }
+        // Before Linux 5.15, or filtered: /proc has to tell in any case.
+        Err(_) => {}
+    }
+    // exec closes the socket a moment before it changes what /proc shows, so one that looks like a
+    // seed and lives is looked at again.
+    let begun = Instant::now();
+    loop {
+        // Asked first: what /proc says after a death is final.
+        let dead = wait_dead(pidfd, Duration::ZERO);
+        match still_seed(pid) {
+            Some(true) if dead => return Entered::DiedBefore,
+            Some(true) if begun.elapsed() < timeout => {
+                std::thread::sleep(Duration::from_micros(20));
+            }
+            Some(_) => return Entered::Started,
+            None => return reaped_already(pidfd),
+        }
+    }
+}
+
+/// Somebody reaped it before it could be looked at (an ignored SIGCHLD does). A seed says so before
+/// it exits, so what has exited was the image; what a signal has ended need not have been.
+fn reaped_already(pidfd: BorrowedFd<'_>) -> Entered {
+    match reaped_status(pidfd) {
+        Some(status) if status.signal().is_some() => Entered::DiedBefore,
+        _ => Entered::Started,
+    }
+}
+
 fn still_seed(pid: i32) -> Option<bool> {
-    crate::procfs::stat(pid).map(|stat| stat.comm == SEED_NAME.to_bytes())
+    crate::procfs::name(pid).map(|name| name == SEED_NAME.to_bytes())
 }
 
 fn readable(socket: BorrowedFd<'_>, until: Instant) -> bool {

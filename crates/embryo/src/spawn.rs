@@ -3,8 +3,8 @@
 use crate::direct::{self, Direct, Entered};
 use crate::error::{Cause, Error, Fault, SpawnError};
 use crate::guarded::AsRaw;
-use crate::process::{Process, status_of, wait_dead};
-use crate::{hint, procfs, reaper, seeded};
+use crate::process::{Process, reaped_status, status_of, wait_dead};
+use crate::{hint, reaper, seeded};
 use embryo_interp::{End, Step, Trace};
 use embryo_plan::{OpCode, OwnedPlan, Route};
 use embryo_syscall::Errno;
@@ -130,14 +130,13 @@ pub fn spawn_with(
     };
     let context = hint::Context { plan: view, grants: &fds };
     let direct = launched.map_err(|fault| context.error(fault, Cause::Refused, Vec::new()))?;
-    settle(direct, route, options.timeout, &context)
+    settle(direct, route, &context)
 }
 
 /// Turns what the launch came to into a process, or reaps it and says why there is none.
 pub(crate) fn settle(
     direct: Direct,
     route: Route,
-    timeout: Duration,
     context: &hint::Context<'_>,
 ) -> Result<Process, Error> {
     let Direct { launched, cut, cut_raised } = direct;
@@ -148,10 +147,7 @@ pub(crate) fn settle(
             let started = match route {
                 // The seed's answer was judged where it arrived.
                 Route::Seed => Entered::Started,
-                Route::Direct => {
-                    let unborn = |stat: &procfs::Stat| stat.flags & procfs::PF_FORKNOEXEC != 0;
-                    direct::entered(&launched.pidfd, launched.pid, timeout, unborn)
-                }
+                Route::Direct => direct::entered(&launched.pidfd),
             };
             if started == Entered::Started {
                 let report = LaunchReport {
@@ -181,7 +177,11 @@ pub(crate) fn bury(pidfd: std::os::fd::OwnedFd) -> Option<i32> {
         reaper::adopt(pidfd);
         return None;
     }
-    status_of(pidfd.as_fd(), false).ok().flatten().and_then(|ended| ended.status.signal())
+    let status = match status_of(pidfd.as_fd(), false) {
+        Ok(ended) => ended.map(|ended| ended.status),
+        Err(_) => reaped_status(pidfd.as_fd()),
+    };
+    status.and_then(|status| status.signal())
 }
 
 impl hint::Context<'_> {

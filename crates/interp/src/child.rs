@@ -14,6 +14,10 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use embryo_plan::Plan;
 use embryo_syscall::{self as sys, CloseRange, Errno};
 
+/// Descriptors below this are stdio. They are always copied: nobody writes an executable through
+/// them.
+pub const STDIO_END: i32 = 3;
+
 /// How far a child has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
@@ -109,7 +113,7 @@ pub struct Brief<'a> {
     pub slot_count: usize,
     /// Descriptors below this number are copied into the child's table; no others are.
     pub cut: u32,
-    /// Where the grants that lie above the cut arrive as SCM_RIGHTS; -1 if there are none.
+    /// Where the grants beyond stdio arrive as SCM_RIGHTS; -1 if they do not have to.
     pub mailbox: i32,
     /// The creator's pid.
     pub parent: i32,
@@ -176,18 +180,24 @@ fn own_descriptors(brief: &Brief<'_>, context: &mut Context<'_>) -> Result<(), F
     if brief.mailbox < 0 {
         return Ok(());
     }
+    // What lies below the mailbox was copied because the mailbox has to be. It is let go of at once:
+    // another thread may be about to start what it has written there.
+    if brief.mailbox > STDIO_END {
+        let below = brief.mailbox.wrapping_sub(1) as u32;
+        let _ = sys::close_range(STDIO_END as u32, below, CloseRange::Close);
+    }
     let since = context.clock();
     let outcome = receive_grants(brief, context.slots);
     context.record(Step::ReceiveGrants as u32, outcome, since);
     outcome.map_err(|errno| Fault::step(Step::ReceiveGrants, errno))
 }
 
-/// Grants at or above the cut come in slot order, as many to a message as fit.
+/// Grants beyond stdio come in slot order, as many to a message as fit.
 fn receive_grants(brief: &Brief<'_>, slots: &mut [i32]) -> Result<(), Errno> {
     let mut arrived = [-1i32; sys::SCM_MAX_FDS];
     let mut left: &[i32] = &[];
     let mut count;
-    for slot in slots.iter_mut().filter(|slot| **slot >= 0 && **slot as u32 >= brief.cut) {
+    for slot in slots.iter_mut().filter(|slot| **slot >= STDIO_END) {
         if left.is_empty() {
             (_, count) = sys::recv_with_fds(brief.mailbox, &mut [0], &mut arrived, false)?;
             left = arrived.get(..count).unwrap_or(&[]);

@@ -23,11 +23,15 @@ use embryo_plan::{OwnedPlan, Plan};
 use embryo_syscall::{self as sys, CloneArgs, CloneFlags, Errno, StackSpan};
 use rustix::fd::{FromRawFd, OwnedFd};
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags};
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::futex;
 
 const PAGE: usize = 4096;
 const STACK: usize = 64 << 10;
-const SIGCHLD: u32 = 17;
+/// What a child sends at its end: nothing, until exec sets SIGCHLD, once it can no longer fail. So a
+/// child that never became its image is nobody's ordinary child, which tells the two apart, and
+/// neither a wait for any child nor an ignored SIGCHLD can reap it.
+const NO_SIGNAL: u32 = 0;
 const SIGKILL: u32 = 9;
 
 /// How long a killed child may take to leave the address space before its memory is given up.
@@ -127,7 +131,7 @@ pub struct Launch<'a> {
     pub grants: &'a [i32],
     /// Descriptors below this number are copied into the child's table.
     pub cut: u32,
-    /// Where the grants at or above the cut lie ready as messages; -1 if there are none.
+    /// Where the grants beyond stdio lie ready as messages; -1 if they do not have to.
     pub mailbox: i32,
     /// How long the child may take to enter its image.
     pub timeout: Duration,
@@ -218,7 +222,7 @@ pub fn launch(launch: &Launch<'_>, arena: Arena) -> (Result<Launched, Fault>, Op
     let brief = unsafe { &mut *brief };
     let cloned = clone_child(brief, arena.stack(), &mut pidfd);
     let gone = match cloned {
-        Ok(_) => wait_gone(shared, pidfd, launch.timeout),
+        Ok(child) => wait_gone(shared, pidfd, child.pid, launch.timeout),
         Err(_) => Gone::InTime,
     };
     let _ = sys::set_mask(caller_mask);
@@ -269,7 +273,7 @@ fn clone_child(
         .or(CloneFlags::CHILD_CLEARTID)
         .or(CloneFlags::CLEAR_SIGHAND);
     if brief.dispositions == Dispositions::SomeIgnored {
-        let args = CloneArgs::new(flags, SIGCHLD, stack, pidfd, tid);
+        let args = CloneArgs::new(flags, NO_SIGNAL, stack, pidfd, tid);
         // SAFETY: the stack is the arena's, which the caller keeps until the child has gone; `enter`
         // is written for a child that shares memory; the brief, the words it points to and the
         // plan outlive the child's stay, or are leaked.
@@ -283,7 +287,7 @@ fn clone_child(
         brief.dispositions = Dispositions::Any;
     }
     let flags = flags.without(CloneFlags::CLEAR_SIGHAND);
-    let args = CloneArgs::new(flags, SIGCHLD, stack, pidfd, tid);
+    let args = CloneArgs::new(flags, NO_SIGNAL, stack, pidfd, tid);
     // SAFETY: as above.
     unsafe { sys::clone_call(&args, enter, ptr::from_mut(brief).cast()) }
 }
@@ -296,11 +300,15 @@ enum Gone {
 }
 
 /// Waits until the child has left the address space, and sees to it that it does.
-fn wait_gone(shared: &Shared, pidfd: i32, timeout: Duration) -> Gone {
+fn wait_gone(shared: &Shared, pidfd: i32, pid: i32, timeout: Duration) -> Gone {
     if sleep_until_clear(shared, timeout) {
         return Gone::InTime;
     }
-    let _ = sys::pidfd_send_signal(pidfd, SIGKILL);
+    if sys::pidfd_send_signal(pidfd, SIGKILL).is_err() {
+        // A filter may not know the call. The number still names the child, since nobody else's
+        // wait reaps one without an exit signal.
+        let _ = Pid::from_raw(pid).map(|pid| kill_process(pid, Signal::KILL));
+    }
     if sleep_until_clear(shared, GRACE) { Gone::Killed } else { Gone::Never }
 }
 

@@ -18,7 +18,7 @@ mod signals;
 mod start;
 mod trace;
 
-pub use child::{Brief, ChildState, Shared, enter};
+pub use child::{Brief, ChildState, STDIO_END, Shared, enter};
 pub use fault::{Fault, Step};
 #[cfg(feature = "launcher")]
 pub use launcher::{Arena, End, Launch, Launched, clone3_refused, launch};

@@ -101,7 +101,7 @@ fn apply_one(op: &Op<'_>, context: &mut Context<'_>) -> Result<u64> {
         Op::ChrootSlot { slot } => fds.get(slot).and_then(fchdir).and_then(|()| sys::chroot_here()),
         Op::ChdirPath { path } => done(rustix::process::chdir(path)),
         Op::ChdirSlot { slot } => fds.get(slot).and_then(fchdir),
-        Op::Umask { mode } => umask(mode),
+        Op::Umask { mode } => sys::umask(mode).map(drop),
         Op::Groups { list } => sys::setgroups(list),
         Op::Gid { real, effective, saved } => sys::set_res_gid(real, effective, saved),
         Op::Uid { real, effective, saved } => sys::set_res_uid(real, effective, saved),
@@ -155,16 +155,13 @@ fn controlling_tty(fd: i32) -> Result<()> {
 /// Every signal is blocked during a build, so SIGTTOU cannot stop a child that is not yet in the
 /// foreground: the kernel lets a task that blocks it set the group.
 fn foreground(fd: i32) -> Result<()> {
-    done(rustix::termios::tcsetpgrp(borrow(fd)?, rustix::process::getpgrp()))
+    // A group from outside the pid namespace has no number that the call would know.
+    let group = Pid::from_raw(sys::getpgrp()?).ok_or(Errno::SRCH)?;
+    done(rustix::termios::tcsetpgrp(borrow(fd)?, group))
 }
 
 fn fchdir(fd: i32) -> Result<()> {
     done(rustix::process::fchdir(borrow(fd)?))
-}
-
-fn umask(mode: u32) -> Result<()> {
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(mode));
-    Ok(())
 }
 
 fn sched(op: &Op<'_>) -> Result<()> {
@@ -193,7 +190,7 @@ fn death_signal(signal: u32, parent: i32) -> Result<()> {
     // signal, and a real-time one has no name that rustix could check.
     let signal = unsafe { Signal::from_raw_unchecked(signal as i32) };
     rustix::process::set_parent_process_death_signal(Some(signal))?;
-    let now = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
+    let now = sys::getppid()?;
     if parent != 0 && now != parent { Err(Errno::SRCH) } else { Ok(()) }
 }
 

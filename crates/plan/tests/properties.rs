@@ -213,18 +213,21 @@ fn credentials() -> impl Strategy<Value = Vec<Given>> {
 /// Ignored signals and mask, each set, kept or left at the default.
 fn signals() -> impl Strategy<Value = (Vec<Given>, Keep)> {
     let set = any::<u64>().prop_map(|set| set & !(1 << 8 | 1 << 18));
-    let one = |op: fn(u64) -> Op<'static>, keep: Keep| {
-        prop_oneof![
-            Just((vec![], Keep::empty())),
-            Just((vec![], keep)),
-            set.clone().prop_map(move |set| (vec![Given::Plain(op(set))], Keep::empty())),
-        ]
+    let some = |op: fn(u64) -> Op<'static>, keep: Keep| {
+        set.clone().prop_map(move |set| (vec![Given::Plain(op(set))], keep))
     };
-    (
-        one(|set| Op::SignalIgnore { set }, Keep::IGNORED_SIGNALS),
-        one(|set| Op::SignalMask { set }, Keep::SIGNAL_MASK),
-    )
-        .prop_map(|((a, kept_a), (b, kept_b))| ([a, b].concat(), kept_a | kept_b))
+    let ignored = prop_oneof![
+        Just((vec![], Keep::empty())),
+        Just((vec![], Keep::IGNORED_SIGNALS)),
+        some(|set| Op::SignalIgnore { set }, Keep::empty()),
+        some(|set| Op::SignalDefault { set }, Keep::IGNORED_SIGNALS),
+    ];
+    let mask = prop_oneof![
+        Just((vec![], Keep::empty())),
+        Just((vec![], Keep::SIGNAL_MASK)),
+        some(|set| Op::SignalMask { set }, Keep::empty()),
+    ];
+    (ignored, mask).prop_map(|((a, kept_a), (b, kept_b))| ([a, b].concat(), kept_a | kept_b))
 }
 
 fn image() -> impl Strategy<Value = Given> {

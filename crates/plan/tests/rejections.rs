@@ -285,7 +285,7 @@ fn order_cases(cases: &mut Cases) {
     let limit = |resource| Op::Rlimit { resource, soft: 0, hard: 0 };
     let group = Op::SetPgid { pgid: 0 };
     let kept = all_kept();
-    let table: [(Keep, &[Op<'_>], Option<u32>, Reason); 21] = [
+    let table: [(Keep, &[Op<'_>], Option<u32>, Reason); 22] = [
         (kept, &[put(0), group, EXEC_TRUE], at(1), Reason::Order(OpCode::PutFd)),
         (kept - Keep::CWD, &[cwd, root, EXEC_TRUE], at(1), Reason::Order(OpCode::ChdirPath)),
         (kept - Keep::UMASK, &[umask, umask, EXEC_TRUE], at(1), Reason::Repeated),
@@ -323,6 +323,7 @@ fn order_cases(cases: &mut Cases) {
             at(0),
             Reason::TtyWithoutSession,
         ),
+        (kept, &[Op::SignalDefault { set: 2 }, EXEC_TRUE], WHOLE, Reason::DefaultAnyway),
         (kept, &[root, EXEC_TRUE], WHOLE, Reason::RootWithoutCwd),
         (kept, &[put(0)], WHOLE, Reason::NoStart),
         (kept, &[EXEC_TRUE, EXEC_TRUE], at(1), Reason::AfterStart),

@@ -41,8 +41,9 @@ pub unsafe fn serve(control: i32, own: [[u64; 2]; 2], memory: &mut Memory) {
                 let reply = Reply::done(results.len());
                 sys::send_with_fds(seed.control, reply.as_bytes(), bytes_of(results), &[])
             }
-            Err(fault) => {
-                sys::send_with_fds(seed.control, Reply::fault(fault, 0).as_bytes(), &[], &[])
+            Err((fault, records)) => {
+                let reply = Reply::fault(fault, records.len());
+                sys::send_with_fds(seed.control, reply.as_bytes(), bytes_of(records), &[])
             }
         };
         if answered.is_err() || seed.owner < 0 {
@@ -91,12 +92,16 @@ impl Seed {
         }
     }
 
-    /// Receives one request and executes it. A launch does not return unless it failed.
+    /// Receives one request and executes it. A launch does not return unless it failed; a fault
+    /// comes with the records that have not been sent yet.
     ///
     /// # Safety
     /// As [`serve`].
-    unsafe fn turn<'a>(&mut self, memory: &'a mut Memory) -> Result<&'a [u64], Fault> {
-        let seed = |errno| Fault::step(Step::Seed, errno);
+    unsafe fn turn<'a>(
+        &mut self,
+        memory: &'a mut Memory,
+    ) -> Result<&'a [u64], (Fault, &'a [Trace])> {
+        let seed = |errno| (Fault::step(Step::Seed, errno), &[][..]);
         let Memory { message, slots, trace, pointers: room, results } = memory;
         let Received { request, plan, slots } =
             receive(self.control, message, slots).map_err(seed)?;
@@ -138,12 +143,13 @@ impl Seed {
             trace,
             traced: 0,
         };
+        let mut sent = 0;
         let outcome = if request.kind == RequestKind::Apply as u32 {
             embryo_interp::apply(&view, &mut context)
         } else {
             // SAFETY: the arrays are made for this plan just now and belong to this process
             // alone, which exists for it.
-            unsafe { self.launch(&view, &mut context, room) }
+            unsafe { self.launch(&view, &mut context, room, &mut sent) }
         };
         (self.control, self.owner) = (context.control, context.owner);
         for fd in context.slots.iter() {
@@ -152,8 +158,13 @@ impl Seed {
                 let _ = sys::close(*fd);
             }
         }
+        let Context { results, trace, traced, .. } = context;
         drop(plan);
-        outcome?;
+        if let Err(fault) = outcome {
+            let trace: &[Trace] = trace;
+            return Err((fault, trace.get(sent..traced).unwrap_or(&[])));
+        }
+        let results: &[u64] = results;
         Ok(results.get(..count).unwrap_or(&[]))
     }
 
@@ -164,16 +175,16 @@ impl Seed {
         plan: &Plan<'_>,
         context: &mut Context<'_>,
         room: &mut [*const c_char],
+        sent: &mut usize,
     ) -> Result<(), Fault> {
         let image = pointers(plan, room).map_err(|errno| Fault::step(Step::Seed, errno))?;
-        // The end of the socket tells of the start; only records have to be sent before it.
+        // An owner that hears nothing of this knows that a socket which ends is that of a seed
+        // that died.
         let mut entering = |context: &Context<'_>| {
-            if context.trace.is_empty() {
-                return;
-            }
             let records = context.trace.get(..context.traced).unwrap_or(&[]);
             let reply = Reply::entering(records.len());
             let _ = sys::send_with_fds(context.control, reply.as_bytes(), bytes_of(records), &[]);
+            *sent = records.len();
         };
         // SAFETY: the caller vouches for the image and the task.
         Err(unsafe { embryo_interp::run(plan, context, &image, &mut entering) })

@@ -165,8 +165,9 @@ pub fn send_with_fds(socket: i32, head: &[u8], body: &[u8], fds: &[i32]) -> Resu
 /// `recvmsg(2)`: one message into `into` and its descriptors, close-on-exec, into `fds`.
 ///
 /// Returns the lengths of both. With `wait` false it answers EAGAIN when nothing is queued. A
-/// message longer than `into`, or with more descriptors than fit, is EMSGSIZE; the descriptors
-/// that did arrive are closed again.
+/// message longer than `into`, or with more descriptors than fit, is EMSGSIZE; one whose
+/// descriptors find no free number is EMFILE. It is taken from the queue all the same, and the
+/// descriptors that did arrive are closed again.
 pub fn recv_with_fds(
     socket: i32,
     into: &mut [u8],
@@ -198,7 +199,9 @@ pub fn recv_with_fds(
         for fd in rights.fds.iter().take(arrived) {
             let _ = close(*fd);
         }
-        return Err(Errno::MSGSIZE);
+        // There is room for as many as the kernel sends, so those cut off found no number.
+        let cut_off = message.flags & MSG_CTRUNC != 0;
+        return Err(if cut_off { Errno::MFILE } else { Errno::MSGSIZE });
     }
     for (to, from) in fds.iter_mut().zip(rights.fds.iter().take(arrived)) {
         *to = *from;

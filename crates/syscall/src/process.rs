@@ -8,10 +8,10 @@ use crate::Result;
 use crate::raw::{syscall, syscall6};
 use core::ffi::c_void;
 use linux_raw_sys::general::{
-    __NR_chroot, __NR_clock_gettime, __NR_exit_group, __NR_getpid, __NR_ioctl, __NR_ioprio_set,
-    __NR_personality, __NR_pidfd_send_signal, __NR_prlimit64, __NR_process_mrelease,
-    __NR_sched_getattr, __NR_sched_setaffinity, __NR_sched_setattr, __NR_setgroups,
-    __NR_setpriority, __NR_setresgid, __NR_setresuid, __NR_waitid,
+    __NR_chroot, __NR_clock_gettime, __NR_exit_group, __NR_getpgid, __NR_getpid, __NR_getppid,
+    __NR_ioctl, __NR_ioprio_set, __NR_personality, __NR_pidfd_send_signal, __NR_prlimit64,
+    __NR_process_mrelease, __NR_sched_getattr, __NR_sched_setaffinity, __NR_sched_setattr,
+    __NR_setgroups, __NR_setpriority, __NR_setresgid, __NR_setresuid, __NR_umask, __NR_waitid,
 };
 
 /// `exit_group(2)`.
@@ -31,6 +31,26 @@ pub fn getpid() -> i32 {
         Ok(pid) => pid as i32,
         Err(_) => 0,
     }
+}
+
+/// `getppid(2)`: 0 if the parent is outside the pid namespace.
+///
+/// Like the two calls below it cannot fail by itself, but a seccomp filter can refuse it.
+pub fn getppid() -> Result<i32> {
+    // SAFETY: no pointer is passed.
+    unsafe { syscall!(__NR_getppid) }.map(|pid| pid as i32)
+}
+
+/// `getpgid(2)` of the calling process: 0 if the group is from outside the pid namespace.
+pub fn getpgrp() -> Result<i32> {
+    // SAFETY: no pointer is passed.
+    unsafe { syscall!(__NR_getpgid) }.map(|group| group as i32)
+}
+
+/// `umask(2)`. Returns the old one.
+pub fn umask(mode: u32) -> Result<u32> {
+    // SAFETY: no pointer is passed.
+    unsafe { syscall!(__NR_umask, mode) }.map(|old| old as u32)
 }
 
 /// `prlimit(2)` on the calling process. `resource` is a `RLIMIT_*` number.

@@ -1,0 +1,114 @@
+//! What stands below the options in `--help` and in the man pages: examples and exit statuses.
+//!
+//! A line that ends in a colon and is not indented starts a section; the build script makes
+//! sections of a man page from them. It must never hold what the options' own help says.
+
+pub(crate) const TOP: &str = "\
+Examples:
+  embryo run -- git status
+      Run a program with stdio, the working directory and a minimal environment.
+  embryo run --explain -- git status
+      Print what would be done, and do nothing.
+  embryo doctor
+      List what this kernel and this user can do.
+
+Exit status:
+  That of the program, for 'run'. 125 if embryo itself fails. 'embryo run --help' has a table.";
+
+pub(crate) const RUN: &str = "\
+Granted unless said otherwise:
+  Descriptors 0, 1 and 2; the working directory; the umask; the session with its
+  terminal; and of the environment PATH, HOME, TERM, LANG, LC_* and USER. Every
+  other descriptor is closed, every signal has its default action and none is
+  blocked. --explain prints all of it.
+
+Signals and job control:
+  A signal that is sent to embryo is sent on to the program. One that the
+  terminal sends to the whole foreground process group (Ctrl-C, Ctrl-\\, Ctrl-Z)
+  has reached the program already if it is in that group, and is not sent on. If
+  the program stops, embryo stops too; when embryo is continued, so is the
+  program. A signal that embryo's caller ignores, embryo ignores; the program
+  does so with --keep-ignored-signals, which is what nohup(1) and the background
+  jobs of a script need. If embryo is killed with SIGKILL the program goes on,
+  unless --pdeathsig KILL ties it to embryo.
+
+Sources:
+  --fd, --stdin, --stdout, --stderr and --grant take a number, which is a
+  descriptor that the caller has open, or a path with a mode after a colon (a
+  file named 3 is ./3):
+    r     read; the default except for --stdout and --stderr
+    w     write; created if missing and emptied otherwise, as the shell's >
+    a     append; created if missing, as the shell's >>
+    rw    read and write; created if missing, as the shell's <>
+    x     write; it must not exist yet
+    path  O_PATH: a place only, for directories and programs
+
+Durations:
+  A number with ns, us, ms, s, m or h; without a unit it is seconds, except for
+  --timer-slack and --deadline, where it is nanoseconds.
+
+Examples:
+  embryo run -- git status
+  embryo run --explain -- make -j8
+      Print each operation, the arguments and the environment; run nothing.
+  embryo run --trace -- true
+      Run, and print how each operation went and how long it took.
+  embryo run --env RUST_LOG=debug --env 'CARGO_*' -- cargo test
+      Set one variable, pass on those that begin with CARGO_.
+  embryo run --fd 3=data.bin:r --stdout out.txt -- ./worker
+      Grant an open file as descriptor 3 and write standard output to a file.
+  embryo run --rlimit nofile=256 --rlimit as=2G --nice 10 --cpus 0-3 -- ./batch
+      Limit descriptors and memory, lower the priority, choose CPUs.
+  embryo run --user nobody --no-new-privs --chdir / -- ./server
+      Become another user, as root, with no way back.
+  embryo run --save plan.bin -- ./worker
+  embryo run --plan plan.bin
+      Keep a plan as a file, and run it later.
+
+Exit status:
+  N      that of the program, if it exited
+  128+N  signal N ended the program. embryo ends itself by the same signal, so
+         that its caller sees what it would see with env(1), nice(1) or
+         timeout(1); a shell calls that 128+N. With --signal-as-status, embryo
+         exits with 128+N
+  124    --timeout ended the program
+  125    embryo failed: a wrong option, a bad plan, or an operation that was refused
+  126    the program was found but could not be executed
+  127    the program was not found";
+
+pub(crate) const EXPLAIN: &str = "\
+Examples:
+  embryo run --save plan.bin -- git status
+  embryo explain plan.bin
+
+Exit status:
+  0      it was printed
+  1      it is not a plan
+  125    it could not be read";
+
+pub(crate) const CHECK: &str = "\
+Exit status:
+  0      it is a plan
+  1      it is not: the entry and the reason are printed
+  125    it could not be read";
+
+pub(crate) const DOCTOR: &str = "\
+Exit status:
+  0      programs can be started; what cannot be had is listed with the reason
+  1      no program can be started here";
+
+pub(crate) const COMPLETIONS: &str = "\
+Examples:
+  source <(embryo completions bash)
+  embryo completions fish > ~/.config/fish/completions/embryo.fish";
+
+pub(crate) const GENERATE: &str = "\
+Files:
+  man/man1/embryo*.1
+  bash-completion/completions/embryo
+  fish/vendor_completions.d/embryo.fish
+  zsh/site-functions/_embryo
+
+Examples:
+  embryo generate ~/.local/share
+  sudo embryo generate /usr/local/share";

@@ -1,0 +1,235 @@
+//! Waiting for a child as a good launcher does: signals reach it, and its stops and its end are
+//! this process's.
+//!
+//! It must never deliver twice what a terminal sends to a whole process group.
+
+use crate::failure::Failure;
+use crate::job::{has_terminal, is_orphaned};
+use crate::terminal::Terminal;
+use crate::watch::{
+    SIGCHLD, SIGCONT, SIGHUP, SIGSTOP, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, Sender, Watch,
+};
+use embryo::Process;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::AsFd;
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, getpgid, getpgrp, getpid, getsid, kill_process,
+    kill_process_group, waitid,
+};
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+/// How a child came to its end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Ended {
+    /// By itself, or by somebody's signal.
+    Itself(ExitStatus),
+    /// `--timeout` ended it.
+    TimedOut(ExitStatus),
+}
+
+/// How long it may run.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Limits {
+    /// Until it gets SIGTERM.
+    pub(crate) timeout: Option<Duration>,
+    /// From then on, until it gets SIGKILL.
+    pub(crate) kill_after: Option<Duration>,
+}
+
+/// Whether the kernel sends this signal to this process and not to its group: a terminal that hangs
+/// up tells the leader of its session only.
+fn leaders_alone(signal: i32) -> bool {
+    signal == SIGHUP && getsid(None) == Ok(getpid())
+}
+
+/// A running child and what is done for it.
+pub(crate) struct Supervisor {
+    process: Process,
+    pid: Pid,
+    watch: Watch,
+    terminal: Option<Terminal>,
+    terminate_at: Option<Instant>,
+    kill_after: Option<Duration>,
+    kill_at: Option<Instant>,
+    timed_out: bool,
+}
+
+impl Supervisor {
+    /// Takes charge of a child that has just been started.
+    pub(crate) fn new(
+        process: Process,
+        watch: Watch,
+        terminal: Option<Terminal>,
+        limits: Limits,
+    ) -> Self {
+        let pid = Pid::from_raw(process.id().cast_signed()).expect("a pid is above zero");
+        Self {
+            process,
+            pid,
+            watch,
+            terminal,
+            terminate_at: limits.timeout.and_then(|limit| Instant::now().checked_add(limit)),
+            kill_after: limits.kill_after,
+            kill_at: None,
+            timed_out: false,
+        }
+    }
+
+    /// Waits for the child's end.
+    pub(crate) fn wait(mut self) -> Result<Ended, Failure> {
+        loop {
+            let mut changed = false;
+            for (signal, sender) in self.watch.arrived() {
+                match signal {
+                    SIGCHLD => changed = true,
+                    SIGCONT => self.continued(sender),
+                    _ => self.pass_on(signal, sender),
+                }
+            }
+            if let Some(status) = self.process.try_wait()? {
+                self.take_terminal_back();
+                let ended = if self.timed_out { Ended::TimedOut } else { Ended::Itself };
+                return Ok(ended(status));
+            }
+            if changed && let Some(signal) = self.stopped_by() {
+                self.stop_too(signal);
+                continue;
+            }
+            self.keep_time();
+            self.sleep();
+        }
+    }
+
+    /// Until a signal arrives, the child ends, or it is time to end it.
+    fn sleep(&self) {
+        let next = [self.terminate_at, self.kill_at].into_iter().flatten().min();
+        let left = next.map(|at| at.saturating_duration_since(Instant::now()));
+        let left = left.and_then(|left| Timespec::try_from(left).ok());
+        let mut fds = [
+            PollFd::from_borrowed_fd(self.process.pidfd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.watch.as_fd(), PollFlags::IN),
+        ];
+        // An interruption is a signal, and those are looked at next.
+        let _ = poll(&mut fds, left.as_ref());
+    }
+
+    fn keep_time(&mut self) {
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= Instant::now());
+        if due(self.terminate_at) {
+            self.terminate_at = None;
+            self.timed_out = true;
+            self.kill_at = self.kill_after.and_then(|limit| Instant::now().checked_add(limit));
+            let _ = self.process.signal(SIGTERM);
+            // A stopped process would not notice.
+            let _ = self.process.signal(SIGCONT);
+        }
+        if due(self.kill_at) {
+            self.kill_at = None;
+            let _ = self.process.kill();
+        }
+    }
+
+    /// Whether the terminal's signals reach the child without our doing.
+    fn shares_group(&self) -> bool {
+        self.group() == getpgrp()
+    }
+
+    /// A signal for this process is one for the child, unless the child has it already or sent it.
+    fn pass_on(&mut self, signal: i32, sender: Sender) {
+        let own = getpid().as_raw_nonzero().get();
+        match sender {
+            Sender::Process(pid) if pid == self.pid.as_raw_nonzero().get() || pid == own => {}
+            Sender::Kernel if self.shares_group() && !leaders_alone(signal) => {}
+            // No shell watches a session of its own, so there the kernel would ignore SIGTSTP.
+            _ if signal == SIGTSTP && getsid(Some(self.pid)) != getsid(None) => {
+                self.send_to_group(SIGSTOP);
+            }
+            Sender::Kernel => self.send_to_group(signal),
+            Sender::Process(_) => self.send(signal),
+        }
+    }
+
+    /// To the child alone.
+    fn send(&self, signal: i32) {
+        const EPERM: i32 = 1;
+        if let Err(error) = self.process.signal(signal)
+            && error.raw_os_error() == Some(EPERM)
+        {
+            let name = embryo::signal_name(signal.unsigned_abs());
+            let name = name.map_or(signal.to_string(), |name| format!("SIG{name}"));
+            Failure::new(format!("cannot pass {name} on: the program runs as another user now"))
+                .print();
+        }
+    }
+
+    /// To the child's whole group if it leads one, as a terminal would, else to the child.
+    fn send_to_group(&self, signal: i32) {
+        let leads = self.group() == self.pid;
+        match Signal::from_named_raw(signal) {
+            // Not reaped yet, so its number is still its own.
+            Some(signal) if leads => drop(kill_process_group(self.pid, signal)),
+            _ => self.send(signal),
+        }
+    }
+
+    /// The signal that the child is stopped by at this moment.
+    fn stopped_by(&self) -> Option<i32> {
+        let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let state = waitid(WaitId::PidFd(self.process.as_fd()), options).ok().flatten()?;
+        state.stopping_signal()
+    }
+
+    /// The child has stopped: so does this process, for the shell whose job both are.
+    fn stop_too(&mut self, signal: i32) {
+        if is_orphaned() {
+            // Nobody would continue us. What the terminal asked for is undone, as the kernel would
+            // have done if the child were in our group; who sent SIGSTOP can send SIGCONT.
+            if [SIGTSTP, SIGTTIN, SIGTTOU].contains(&signal) {
+                self.send_to_group(SIGCONT);
+            }
+            return;
+        }
+        let limited = self.terminate_at.is_some() || self.kill_at.is_some();
+        if limited && !has_terminal() {
+            // No shell is there to continue us, and while we were stopped no limit would hold.
+            return;
+        }
+        self.take_terminal_back();
+        let _ = kill_process(getpid(), Signal::STOP);
+        // Here again, so somebody has continued us: from the foreground or the background.
+        self.carry_on();
+    }
+
+    /// This process was continued, perhaps with its whole group.
+    fn continued(&mut self, sender: Sender) {
+        if self.stopped_by().is_some() {
+            self.carry_on();
+        } else if !self.shares_group() {
+            self.pass_on(SIGCONT, sender);
+        }
+    }
+
+    /// Continues the child, unless somebody has done that already.
+    fn carry_on(&mut self) {
+        let group = self.group();
+        if let Some(terminal) = &mut self.terminal {
+            terminal.lend_again(group);
+        }
+        if self.stopped_by().is_some() {
+            self.send_to_group(SIGCONT);
+        }
+    }
+
+    fn take_terminal_back(&mut self) {
+        let group = self.group();
+        if let Some(terminal) = &mut self.terminal {
+            terminal.take_back(group);
+        }
+    }
+
+    /// The child's process group, or the one it leads if it has none any more.
+    fn group(&self) -> Pid {
+        getpgid(Some(self.pid)).unwrap_or(self.pid)
+    }
+}

@@ -1,0 +1,65 @@
+//! Whose turn at the terminal it is, for a child that has a process group of its own: one that was
+//! started so, or an interactive shell, which makes itself one.
+//!
+//! It must never take the terminal from somebody else's process group.
+
+use crate::failure::Failure;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{Pid, getpgrp};
+use rustix::termios::{isatty, tcgetpgrp, tcsetpgrp};
+
+/// The terminal of this session.
+pub(crate) struct Terminal {
+    tty: OwnedFd,
+    /// The foreground group before there was a child.
+    before: Pid,
+    /// Whether the child's group had it when the child stopped.
+    lent: bool,
+}
+
+impl Terminal {
+    /// The session's, if it has one; to be called before the child is made.
+    pub(crate) fn of_session() -> Option<Self> {
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOCTTY;
+        let tty = rustix::fs::open("/dev/tty", flags, Mode::empty()).ok()?;
+        let before = tcgetpgrp(&tty).ok()?;
+        Some(Self { tty, before, lent: false })
+    }
+
+    /// Gives it back to whoever had it before, if the child's group has it now.
+    pub(crate) fn take_back(&mut self, child: Pid) {
+        self.lent = child != getpgrp() && tcgetpgrp(&self.tty) == Ok(child);
+        if self.lent {
+            self.set(self.before);
+        }
+    }
+
+    /// Lends it again, if it was taken back and this process's group has been given it since.
+    pub(crate) fn lend_again(&mut self, child: Pid) {
+        if self.lent && tcgetpgrp(&self.tty) == Ok(getpgrp()) {
+            self.set(child);
+        }
+        self.lent = false;
+    }
+
+    /// A process of a background group may do this only with SIGTTOU blocked: it is stopped
+    /// otherwise.
+    fn set(&self, group: Pid) {
+        let sigttou = 1u64 << (crate::watch::SIGTTOU - 1);
+        let Ok(mask) = embryo_syscall::set_mask(sigttou) else { return };
+        let _ = tcsetpgrp(&self.tty, group);
+        let _ = embryo_syscall::set_mask(mask);
+    }
+}
+
+/// The terminal of this process: the first standard stream that is one.
+pub(crate) fn own(option: &str) -> Result<OwnedFd, Failure> {
+    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    let streams = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
+    let Some(tty) = streams.into_iter().find(|stream| isatty(stream)) else {
+        return Err(Failure::new(format!("{option}: no standard stream is a terminal")));
+    };
+    tty.try_clone_to_owned()
+        .map_err(|error| Failure::io("cannot duplicate", "the terminal", &error))
+}

@@ -1,0 +1,53 @@
+//! A set of CPUs as taskset(1) writes it: `0,2-4,8-15:2`.
+//!
+//! It must never decide which CPUs exist; the kernel does.
+
+use std::str::FromStr;
+
+/// The largest number of a CPU that a plan can name.
+const CPU_MAX: usize = embryo_plan::limits::CPU_MASK_BYTES_MAX * 8 - 1;
+
+/// CPU numbers, in the order given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Cpus(pub(crate) Vec<usize>);
+
+impl FromStr for Cpus {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut cpus = Vec::new();
+        for part in text.split(',') {
+            let (first, last, step) = range(part)
+                .ok_or_else(|| format!("{part:?} is no CPU, range (2-4) or stride (0-30:2)"))?;
+            if last > CPU_MAX {
+                return Err(format!("CPU {last} is above {CPU_MAX}"));
+            }
+            cpus.extend((first..=last).step_by(step));
+        }
+        Ok(Self(cpus))
+    }
+}
+
+fn range(part: &str) -> Option<(usize, usize, usize)> {
+    let (range, step) = part.split_once(':').unwrap_or((part, "1"));
+    let (first, last) = range.split_once('-').unwrap_or((range, range));
+    let (first, last, step) = (first.parse().ok()?, last.parse().ok()?, step.parse().ok()?);
+    (first <= last && step > 0).then_some((first, last, step))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Cpus;
+    use crate::value::check;
+
+    #[test]
+    fn ranges_and_strides_are_those_of_taskset() {
+        check("0", Some(Cpus(vec![0])));
+        check("0,2-4", Some(Cpus(vec![0, 2, 3, 4])));
+        check("0-7:3", Some(Cpus(vec![0, 3, 6])));
+        check("8191", Some(Cpus(vec![8191])));
+        for bad in ["", "x", "3-1", "1-", "0-4:0", "8192", "1,,2", "-1"] {
+            check::<Cpus>(bad, None);
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! Golden vectors: plans byte by byte in `docs/vectors`, for whoever writes the format in another
+//! language.
+//!
+//! Each file is made here from a plan, comments and all, and must be what this code makes of it
+//! now; `EMBRYO_BLESS=1` writes them anew. It must never be blessed to make a test pass: bytes
+//! that changed are another version of the format.
+
+mod reencode;
+
+use embryo_plan::{
+    Access, ExecFlags, Header, Keep, Op, OpCode, OwnedPlan, PlanBuilder, RawPlan, VERSION,
+};
+use reencode::{ops, reencode};
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use zerocopy::IntoBytes;
+
+/// The least there can be.
+fn minimal() -> PlanBuilder {
+    let mut plan = PlanBuilder::new();
+    plan.keep(Keep::CWD | Keep::UMASK | Keep::SESSION)
+        .op(&Op::ExecPath { path: c"/bin/true", flags: ExecFlags::empty() })
+        .arg("true");
+    plan
+}
+
+/// A new session on a terminal, everything set by path or number, an image by name.
+fn terminal() -> PlanBuilder {
+    let mut plan = PlanBuilder::new();
+    let tty = plan.slot();
+    plan.op(&Op::SetSid)
+        .op(&Op::ControllingTty { slot: tty })
+        .op(&Op::Foreground { slot: tty })
+        .op(&Op::PutFd { slot: tty, fd: 0 })
+        .op(&Op::PutFd { slot: tty, fd: 1 })
+        .op(&Op::OpenNull { fd: 2, access: Access::Write })
+        .op(&Op::OomScoreAdj { value: 500 })
+        .op(&Op::Rlimit { resource: 4, soft: 0, hard: u64::MAX })
+        .op(&Op::Rlimit { resource: 7, soft: 256, hard: 1024 })
+        .op(&Op::Nice { value: -5 })
+        .op(&Op::Affinity { mask: &[0b101, 0, 0, 0, 0, 0, 0, 0] })
+        .op(&Op::IoPriority { value: 2 << 13 | 7 })
+        .op(&Op::TimerSlack { ns: 50_000 })
+        .op(&Op::ChrootPath { path: c"/srv/root" })
+        .op(&Op::ChdirPath { path: c"/home" })
+        .op(&Op::Umask { mode: 0o027 })
+        .op(&Op::Groups { list: &[100, 0, 0, 0, 44, 1, 0, 0] })
+        .op(&Op::Gid { real: 1000, effective: 1000, saved: 1000 })
+        .op(&Op::Uid { real: 1000, effective: 1000, saved: u32::MAX })
+        .op(&Op::DeathSignal { signal: 15 })
+        .op(&Op::Subreaper)
+        .op(&Op::Personality { persona: 0x0004_0000 })
+        .op(&Op::NoNewPrivs)
+        .op(&Op::SignalIgnore { set: 1 << 12 })
+        .op(&Op::SignalMask { set: 1 << 1 | 1 << 63 })
+        .op(&Op::ExecName { name: c"vi", search: c"/usr/bin:/bin", flags: ExecFlags::SHELL })
+        .arg("vi")
+        .arg("")
+        .env("TERM", "xterm")
+        .env_string("no-equals-sign");
+    plan
+}
+
+/// A job in a process group of its own, everything by grant, that fails on purpose before the image.
+fn granted() -> PlanBuilder {
+    let mut plan = PlanBuilder::new();
+    let (root, cwd, image, pipe) = (plan.slot(), plan.slot(), plan.slot(), plan.slot());
+    plan.keep(Keep::UMASK | Keep::SESSION | Keep::IGNORED_SIGNALS | Keep::SIGNAL_MASK)
+        .op(&Op::SetPgid { pgid: 0 })
+        .op(&Op::PutFd { slot: pipe, fd: 9 })
+        .op(&Op::Sched {
+            policy: 6,
+            priority: 0,
+            flags: 1,
+            runtime_ns: 1_000_000,
+            deadline_ns: 10_000_000,
+            period_ns: 20_000_000,
+        })
+        .op(&Op::ChrootSlot { slot: root })
+        .op(&Op::Groups { list: &[] })
+        .op(&Op::ChdirSlot { slot: cwd })
+        .op(&Op::SignalDefault { set: 1 << 12 })
+        .op(&Op::Fail { errno: 125 })
+        .op(&Op::ExecSlot { slot: image, flags: ExecFlags::KEEP_OPEN })
+        .arg("job");
+    plan
+}
+
+/// Ops for an embryo that goes on living.
+fn batch() -> PlanBuilder {
+    let mut plan = PlanBuilder::batch();
+    plan.op(&Op::Umask { mode: 0o077 }).op(&Op::ChdirPath { path: c"/" });
+    plan
+}
+
+/// Name, what it shows, and what makes it.
+type Vector = (&'static str, &'static str, fn() -> PlanBuilder);
+
+const VECTORS: [Vector; 4] = [
+    ("minimal", "the least there can be: an image, and everything else kept", minimal),
+    ("terminal", "a new session on a terminal, and most ops; executed through the seed", terminal),
+    ("granted", "everything by grant, and a fault on purpose; executed through the seed", granted),
+    ("batch", "ops without an image", batch),
+];
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/vectors")
+}
+
+/// Hex with comments: one line a field, what it means behind it.
+struct Listing(String);
+
+impl Listing {
+    fn title(&mut self, title: &str) {
+        writeln!(self.0, "{}", format!("# {title}").trim_end()).expect("a string takes everything");
+    }
+
+    fn field(&mut self, bytes: impl IntoBytes + zerocopy::Immutable, means: &str) {
+        self.bytes(bytes.as_bytes(), means);
+    }
+
+    /// Sixteen bytes to a line, the meaning behind the first.
+    fn bytes(&mut self, bytes: &[u8], means: &str) {
+        for (line, chunk) in bytes.chunks(16).enumerate() {
+            let hex: Vec<_> = chunk.iter().map(|byte| format!("{byte:02x}")).collect();
+            let hex = hex.join(" ");
+            match line {
+                0 => writeln!(self.0, "{hex:<24}  # {means}"),
+                _ => writeln!(self.0, "{hex}"),
+            }
+            .expect("a string takes everything");
+        }
+    }
+}
+
+/// The whole file of a vector.
+fn listing(name: &str, about: &str, plan: &OwnedPlan) -> String {
+    let view = plan.as_plan();
+    let mut out = Listing(String::new());
+    out.title(&format!("{name}: {about}."));
+    out.title("Whatever follows a # is a comment. docs/plan-format.md explains the fields.");
+    out.title("");
+    view.keep().names().for_each(|kept| out.title(&format!("keep {kept}")));
+    let ops = ops(&view);
+    ops.iter().enumerate().for_each(|(index, op)| out.title(&format!("{index} {op}")));
+    header(&mut out, view.header());
+    for (index, (entry, op)) in view.entries().iter().zip(&ops).enumerate() {
+        out.title(&format!("-- entry {index}: {}", op.code().name()));
+        out.field(entry.code, "code");
+        out.field(entry.flags, "flags");
+        out.field(entry.slot, "slot");
+        for (at, arg) in entry.args.iter().enumerate() {
+            out.field(*arg, &format!("args[{at}]"));
+        }
+        for (at, data) in entry.data.iter().enumerate() {
+            let (from, len) = (data.offset.get(), data.len.get());
+            out.field(*data, &format!("data[{at}]: {len} bytes at {from}"));
+        }
+        out.field(entry.reserved, "reserved");
+    }
+    out.title("-- data");
+    let mut at = 0;
+    for (name, list) in [("argv", view.argv()), ("envp", view.envp())] {
+        for (index, string) in list.enumerate() {
+            out.bytes(string.to_bytes_with_nul(), &format!("{at}: {name}[{index}]"));
+            at += string.count_bytes() + 1;
+        }
+    }
+    for (entry, op) in view.entries().iter().zip(&ops) {
+        for data in entry.data {
+            let bytes = view.data(data).expect("a checked reference");
+            out.bytes(bytes, &format!("{at}: {}", op.code().name()));
+            at += bytes.len();
+        }
+    }
+    out.0
+}
+
+fn header(out: &mut Listing, header: &Header) {
+    out.title("-- header");
+    out.field(header.magic, "magic");
+    out.field(header.version, "version");
+    out.field(header.header_len, "header_len");
+    out.field(header.flags, "flags");
+    out.field(header.total_len, &format!("total_len: {}", header.total_len));
+    out.field(header.keep, "keep");
+    out.field(header.slots, "slots");
+    out.field(header.entries, &format!("entries: {}", header.entries));
+    out.field(header.data_len, &format!("data_len: {}", header.data_len));
+    for (name, list) in [("argv", header.argv), ("envp", header.envp)] {
+        let (at, len) = (list.data.offset, list.data.len);
+        out.field(list.data, &format!("{name}: {len} bytes at {at}"));
+        out.field(list.count, &format!("{name}: {} strings", list.count));
+    }
+    out.field(header.reserved, "reserved");
+    out.field(header.reserved_tail, "reserved_tail");
+}
+
+/// The bytes of a file like that.
+fn parse(listing: &str) -> Vec<u8> {
+    let code = |line: &str| line.split('#').next().unwrap_or_default().to_owned();
+    let text: Vec<String> = listing.lines().map(code).collect();
+    let byte = |word: &str| u8::from_str_radix(word, 16).expect("two digits make a byte");
+    text.iter().flat_map(|line| line.split_ascii_whitespace()).map(byte).collect()
+}
+
+#[test]
+fn the_vectors_are_what_the_builder_makes() {
+    let bless = std::env::var_os("EMBRYO_BLESS").is_some();
+    for (name, about, plan) in VECTORS {
+        let plan = plan().build().unwrap_or_else(|error| panic!("{name}: {error}"));
+        let path = folder().join(name).with_extension("hex");
+        let made = listing(name, about, &plan);
+        if bless {
+            std::fs::write(&path, &made).expect("the vectors' folder can be written to");
+        }
+        let stored = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path:?}: {e}"));
+        assert_eq!(stored, made, "{name}");
+    }
+}
+
+#[test]
+fn the_vectors_are_read_as_what_they_were_built_from() {
+    for (name, _, plan) in VECTORS {
+        let plan = plan().build().unwrap_or_else(|error| panic!("{name}: {error}"));
+        let path = folder().join(name).with_extension("hex");
+        let bytes = parse(&std::fs::read_to_string(&path).expect("the vector is there"));
+        let read = RawPlan(&bytes).check().unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(ops(&read), ops(&plan.as_plan()), "{name}");
+        assert_eq!(reencode(&read).as_bytes(), bytes, "{name}");
+    }
+}
+
+#[test]
+fn the_vectors_show_every_op() {
+    let plans = VECTORS.map(|(_, _, plan)| plan().build().expect("a vector is a plan"));
+    let shown: Vec<OpCode> =
+        plans.iter().flat_map(|plan| ops(&plan.as_plan())).map(|op| op.code()).collect();
+    let missing: Vec<_> = OpCode::ALL.iter().filter(|code| !shown.contains(code)).collect();
+    assert!(missing.is_empty(), "no vector shows {missing:?}");
+    assert_eq!(VERSION, 1, "another version needs vectors of its own");
+}
+
+/// The C program beside the vectors writes the minimal one from nothing but the document. The C
+/// compiler is there: it links every Rust program, this test included.
+#[test]
+fn a_c_program_makes_the_minimal_vector() {
+    // Not in the build directory: that may be another user's.
+    let out = std::env::temp_dir().join(format!("embryo-vector-{}", std::process::id()));
+    let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
+    let compiled = std::process::Command::new(&compiler)
+        .args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-o"])
+        .arg(&out)
+        .arg(folder().join("minimal.c"))
+        .status()
+        .unwrap_or_else(|error| panic!("{compiler:?}: {error}"));
+    assert!(compiled.success());
+    let output = std::process::Command::new(&out).output();
+    std::fs::remove_file(&out).expect("it was just compiled");
+    let output = output.expect("it can be run");
+    assert!(output.status.success());
+    let plan = minimal().build().expect("the minimal plan is one");
+    assert_eq!(output.stdout, plan.as_bytes());
+}

@@ -1,0 +1,202 @@
+//! A plan out of arbitrary bytes, by way of the builder.
+//!
+//! Most random ops would contradict each other, so what has only one sensible form (an image at
+//! the end, something said of the working directory) is added here; everything else is as wild
+//! as the bytes are.
+
+use arbitrary::Arbitrary;
+use embryo::{Access, BuildError, ExecFlags, Keep, Op, OpCode, Plan, PlanBuilder, Slot};
+use std::collections::BTreeSet;
+use std::ffi::CString;
+
+/// What a plan is built from.
+#[derive(Arbitrary, Clone, Debug)]
+pub struct Description {
+    slots: u8,
+    keep: u8,
+    ops: Vec<Wild>,
+    argv: Vec<Text>,
+    envp: Vec<Text>,
+    /// Leave out what would make a plan of it.
+    raw: bool,
+}
+
+/// One op: which, and what it is made of.
+#[derive(Arbitrary, Clone, Debug)]
+struct Wild {
+    which: u8,
+    /// Reduce numbers to what the checker takes, as far as that is simple.
+    tame: bool,
+    numbers: [u64; 4],
+    flags: u16,
+    slot: u8,
+    texts: [Text; 2],
+}
+
+/// Bytes for a string; those from the first NUL on are cut off.
+#[derive(Arbitrary, Clone, Debug)]
+struct Text(Vec<u8>);
+
+impl Text {
+    fn c_string(&self) -> CString {
+        let text = self.0.split(|byte| *byte == 0).next().unwrap_or_default();
+        CString::new(text).unwrap_or_default()
+    }
+}
+
+impl Description {
+    /// Builds it.
+    ///
+    /// # Errors
+    /// What the checker says to it.
+    pub fn build(&self) -> Result<Plan, BuildError> {
+        let mut plan = PlanBuilder::new();
+        let slots = self.slots % 8;
+        for _ in 0..slots {
+            plan.slot();
+        }
+        let mut keep = Keep::from_bits_truncate(self.keep.into());
+        let mut seen = BTreeSet::new();
+        let mut started = false;
+        for wild in &self.ops {
+            let code = wild.code();
+            if !self.raw && !admits(&mut seen, &mut started, code, wild, slots) {
+                continue;
+            }
+            wild.add(code, slots, &mut plan);
+        }
+        if !self.raw {
+            keep.set(Keep::CWD, !seen.contains("cwd"));
+            keep.set(Keep::UMASK, !seen.contains("umask"));
+            keep.set(Keep::SESSION, !seen.contains("set-sid"));
+            keep.set(Keep::SIGNAL_MASK, keep.contains(Keep::SIGNAL_MASK) && !seen.contains("mask"));
+            let dispositions = keep.contains(Keep::IGNORED_SIGNALS) && !seen.contains("ignore");
+            keep.set(Keep::IGNORED_SIGNALS, dispositions || seen.contains("default"));
+            if seen.contains("root") && !seen.contains("cwd") {
+                keep.remove(Keep::CWD);
+                plan.op(&Op::ChdirPath { path: c"/" });
+            }
+            if !started {
+                plan.op(&Op::ExecPath { path: c"/", flags: ExecFlags::empty() });
+            }
+            plan.arg("fuzz");
+        }
+        plan.keep(keep);
+        self.argv.iter().for_each(|arg| _ = plan.arg(arg.c_string().as_bytes()));
+        self.envp.iter().for_each(|text| _ = plan.env_string(text.c_string().as_bytes()));
+        plan.build()
+    }
+}
+
+/// Whether an op may stand beside those seen, and remembers it.
+fn admits(
+    seen: &mut BTreeSet<String>,
+    started: &mut bool,
+    code: OpCode,
+    wild: &Wild,
+    slots: u8,
+) -> bool {
+    let takes_slot = matches!(
+        code,
+        OpCode::ControllingTty
+            | OpCode::Foreground
+            | OpCode::PutFd
+            | OpCode::ChrootSlot
+            | OpCode::ChdirSlot
+            | OpCode::ExecSlot
+    );
+    if takes_slot && slots == 0 {
+        return false;
+    }
+    let (key, excluded): (String, &str) = match code {
+        OpCode::Fail => return true,
+        OpCode::ExecPath | OpCode::ExecSlot | OpCode::ExecName => {
+            return !std::mem::replace(started, true);
+        }
+        OpCode::ControllingTty if !seen.contains("set-sid") => return false,
+        OpCode::SetSid => ("set-sid".into(), "set-pgid"),
+        OpCode::SetPgid => ("set-pgid".into(), "set-sid"),
+        OpCode::PutFd | OpCode::OpenNull => (format!("fd {}", wild.fd()), ""),
+        OpCode::Rlimit => (format!("limit {}", wild.numbers[0] % 16), ""),
+        OpCode::ChrootPath | OpCode::ChrootSlot => ("root".into(), ""),
+        OpCode::ChdirPath | OpCode::ChdirSlot => ("cwd".into(), ""),
+        OpCode::Umask => ("umask".into(), ""),
+        OpCode::SignalMask => ("mask".into(), ""),
+        OpCode::SignalIgnore => ("ignore".into(), "default"),
+        OpCode::SignalDefault => ("default".into(), "ignore"),
+        other => (other.name().into(), ""),
+    };
+    !seen.contains(excluded) && seen.insert(key)
+}
+
+impl Wild {
+    fn code(&self) -> OpCode {
+        OpCode::ALL[usize::from(self.which) % OpCode::ALL.len()]
+    }
+
+    /// Mostly low numbers, where collisions are.
+    fn fd(&self) -> u32 {
+        let number = self.numbers[0] as u32;
+        if self.tame { number % 16 } else { number % (1 << 20) }
+    }
+
+    fn add(&self, code: OpCode, slots: u8, plan: &mut PlanBuilder) {
+        let slot = Slot(u32::from(self.slot) % u32::from(slots.max(1)));
+        let [a, b, c, d] = self.numbers;
+        let number = |tame: u64| if self.tame { (a % tame) as u32 } else { a as u32 };
+        let id = |id: u64| if id % 3 == 0 { u32::MAX } else { id as u32 };
+        let signals = |set: u64| if self.tame { set & !(1 << 8 | 1 << 18) } else { set };
+        let [first, second] = [self.texts[0].c_string(), self.texts[1].c_string()];
+        let shell = if self.flags & 1 == 1 { ExecFlags::SHELL } else { ExecFlags::empty() };
+        let open = if self.flags & 1 == 1 { ExecFlags::KEEP_OPEN } else { ExecFlags::empty() };
+        let mut cpus = self.texts[0].0.clone();
+        cpus.resize(cpus.len().next_multiple_of(8).max(8), 1);
+        let mut gids = self.texts[0].0.clone();
+        gids.truncate(gids.len() / 4 * 4);
+        let access = [Access::Read, Access::Write, Access::ReadWrite][b as usize % 3];
+        plan.op(&match code {
+            OpCode::Fail => Op::Fail { errno: number(4095).wrapping_add(1) },
+            OpCode::SetSid => Op::SetSid,
+            OpCode::SetPgid => Op::SetPgid { pgid: number(1 << 22) },
+            OpCode::ControllingTty => Op::ControllingTty { slot },
+            OpCode::Foreground => Op::Foreground { slot },
+            OpCode::PutFd => Op::PutFd { slot, fd: self.fd() },
+            OpCode::OpenNull => Op::OpenNull { fd: self.fd(), access },
+            OpCode::OomScoreAdj => {
+                Op::OomScoreAdj { value: (number(2001) as i32).wrapping_sub(1000) }
+            }
+            OpCode::Rlimit => Op::Rlimit { resource: number(16), soft: b.min(c), hard: b.max(c) },
+            OpCode::Sched => {
+                let policy = [0, 1, 2, 3, 5, 6, number(16)][a as usize % 7];
+                let priority = if matches!(policy, 1 | 2) { (b % 99) as u32 + 1 } else { 0 };
+                let mut times = if policy == 6 { [b >> 1, c >> 1, d >> 1] } else { [0; 3] };
+                times.sort_unstable();
+                let [runtime_ns, deadline_ns, period_ns] = times;
+                let flags = self.flags & 7;
+                Op::Sched { policy, priority, flags, runtime_ns, deadline_ns, period_ns }
+            }
+            OpCode::Nice => Op::Nice { value: (number(40) as i32).wrapping_sub(20) },
+            OpCode::Affinity => Op::Affinity { mask: &cpus },
+            OpCode::IoPriority => Op::IoPriority { value: number(4) << 13 | b as u32 % 8 },
+            OpCode::TimerSlack => Op::TimerSlack { ns: a },
+            OpCode::ChrootPath => Op::ChrootPath { path: &first },
+            OpCode::ChrootSlot => Op::ChrootSlot { slot },
+            OpCode::ChdirPath => Op::ChdirPath { path: &first },
+            OpCode::ChdirSlot => Op::ChdirSlot { slot },
+            OpCode::Umask => Op::Umask { mode: number(0o1000) },
+            OpCode::Groups => Op::Groups { list: &gids },
+            OpCode::Gid => Op::Gid { real: id(a), effective: id(b), saved: id(c) },
+            OpCode::Uid => Op::Uid { real: id(a), effective: id(b), saved: id(c) },
+            OpCode::DeathSignal => Op::DeathSignal { signal: number(64).wrapping_add(1) },
+            OpCode::Subreaper => Op::Subreaper,
+            OpCode::Personality => Op::Personality { persona: a as u32 },
+            OpCode::NoNewPrivs => Op::NoNewPrivs,
+            OpCode::SignalIgnore => Op::SignalIgnore { set: signals(a) },
+            OpCode::SignalMask => Op::SignalMask { set: signals(a) },
+            OpCode::SignalDefault => Op::SignalDefault { set: a },
+            OpCode::ExecPath => Op::ExecPath { path: &first, flags: shell },
+            OpCode::ExecSlot => Op::ExecSlot { slot, flags: open },
+            OpCode::ExecName => Op::ExecName { name: &first, search: &second, flags: shell },
+        });
+    }
+}

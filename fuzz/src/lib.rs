@@ -1,0 +1,35 @@
+//! What the fuzz targets share: plans out of arbitrary bytes, plans made harmless, and a look at
+//! what a launch must not have changed.
+//!
+//! It must never repair a plan for the checker's sake in a way that hides a refusal: the targets
+//! see both what was accepted and what was not.
+#![forbid(unsafe_code)]
+
+mod caller;
+mod description;
+mod harmless;
+
+pub use caller::Caller;
+pub use description::Description;
+pub use harmless::{Grants, harmless};
+
+use embryo::{Plan, PlanBuilder, PlanView};
+
+/// Builds again what a checked plan says, from what can be read of it.
+///
+/// # Panics
+/// If the builder refuses it, which would be a mistake of the builder's or the checker's.
+#[must_use]
+pub fn reencode(plan: &PlanView<'_>) -> Plan {
+    let mut builder = if plan.is_batch() { PlanBuilder::batch() } else { PlanBuilder::new() };
+    for _ in 0..plan.slots() {
+        builder.slot();
+    }
+    builder.keep(plan.keep());
+    for op in plan.ops() {
+        builder.op(&op.expect("an op of a checked plan decodes"));
+    }
+    plan.argv().for_each(|arg| _ = builder.arg(arg.to_bytes()));
+    plan.envp().for_each(|string| _ = builder.env_string(string.to_bytes()));
+    builder.build_in_order().expect("what is read from a plan makes a plan")
+}

@@ -1,0 +1,131 @@
+//! Promise: no op changes the caller. Its dumpable flag, MDWE, THP, dispositions, mask, descriptors,
+//! working directory, credentials and all the rest are the same before and after each op, on each
+//! route, whether it succeeds or fails, and while the child lives.
+//!
+//! It must never look at less than all of it: what is compared is the whole of [`CallerState`], of
+//! the thread that spawns and of another one.
+
+mod before;
+mod caller;
+mod catalogue;
+mod launch;
+mod refusal;
+
+use before::caller_state;
+use catalogue::{Failure, Sample, failures, samples};
+use embryo::OpCode;
+use embryo_tests::{CallerState, alone, is_root, rerun_as_nobody, skip};
+use launch::{Draft, Way};
+use refusal::Refusal;
+
+#[test]
+fn by_ops_that_succeed() {
+    alone!();
+    watched_from_another_thread(succeed_with_all);
+}
+
+#[test]
+fn by_ops_that_fail() {
+    alone!();
+    watched_from_another_thread(fail_with_all);
+}
+
+/// Where clone(2) has to serve, which leaves the caller's handlers in the child at first.
+#[test]
+fn where_clone3_is_refused() {
+    alone!();
+    watched_from_another_thread(|| {
+        Refusal::always(libc::SYS_clone3).with(libc::ENOSYS).enforce();
+        succeed_with_all();
+        fail_with_all();
+    });
+}
+
+fn succeed_with_all() {
+    let samples = OpCode::ALL.iter().flat_map(|code| samples(*code));
+    let launches: usize = samples.map(|sample| succeed(&sample)).sum();
+    assert!(launches > OpCode::ALL.len(), "only {launches} launches");
+}
+
+fn fail_with_all() {
+    // What is refused once stays refused, so those come last.
+    let all = OpCode::ALL.iter().flat_map(|code| failures(*code));
+    let (refused, natural): (Vec<_>, Vec<_>) = all.partition(|f| f.refusal.is_some());
+    let launches: usize = natural.iter().chain(&refused).map(fail).sum();
+    assert!(launches > OpCode::ALL.len(), "only {launches} launches");
+}
+
+#[test]
+fn by_ops_of_an_ordinary_user() {
+    if !is_root() {
+        skip!("that is who runs these tests");
+    }
+    rerun_as_nobody("by_ops_that_succeed");
+    rerun_as_nobody("by_ops_that_fail");
+    rerun_as_nobody("where_clone3_is_refused");
+}
+
+/// Runs `spawns` on a thread of its own and checks that this thread, too, is what it was.
+fn watched_from_another_thread(spawns: fn()) {
+    // A caller with nothing particular about it could lose nothing. Two samples need a working
+    // directory that exists.
+    let caller = caller::stand_out();
+    std::env::set_current_dir("/usr").expect("there is a /usr");
+    let caller = CallerState { report: CallerState::capture().report, ..caller };
+    before::warm_up();
+    let before = caller_state();
+    let differs = caller.diff(&before);
+    assert!(differs.iter().all(|line| line.starts_with("report.fds")), "{differs:?}");
+    let outcome = std::thread::spawn(spawns).join();
+    if let Err(panic) = outcome {
+        std::panic::resume_unwind(panic);
+    }
+    unchanged(&before, "something");
+}
+
+fn succeed(sample: &Sample) -> usize {
+    if !sample.who.is_me() {
+        return 0;
+    }
+    let mut draft = Draft::watched();
+    let _ = (sample.add)(&mut draft);
+    for way in draft.ways() {
+        let mut draft = Draft::watched();
+        let _ = (sample.add)(&mut draft);
+        let what = format!("{}, {}, {way:?}", sample.code.name(), sample.name);
+        let before = caller_state();
+        let child = draft.watch(*way);
+        // The pipes and the pidfd are there, and nothing else is new.
+        let mut changes = before.diff(&caller_state());
+        changes.retain(|change| !change.starts_with("report.fds"));
+        assert!(changes.is_empty(), "{what}: while the child runs: {changes:?}");
+        child.end();
+        unchanged(&before, &what);
+    }
+    draft.ways().len()
+}
+
+fn fail(failure: &Failure) -> usize {
+    if !failure.who.is_me() {
+        return 0;
+    }
+    if let Some(refusal) = failure.refusal {
+        refusal.enforce();
+    }
+    let mut draft = Draft::probe(&["exit", "0"]);
+    (failure.add)(&mut draft);
+    let ways: Vec<Way> = failure.ways(&draft);
+    for way in &ways {
+        let what = format!("{}, {}, {way:?}", failure.code.name(), failure.name);
+        let before = caller_state();
+        let error = draft.spawn(*way).err().unwrap_or_else(|| panic!("{what}: it did not fail"));
+        assert_eq!(error.raw_os_error(), Some(failure.errno), "{what}: {error}");
+        unchanged(&before, &what);
+    }
+    ways.len()
+}
+
+fn unchanged(before: &CallerState, what: &str) {
+    let changes = before.diff(&caller_state());
+    assert!(changes.is_empty(), "{what} changed the caller:\n  {}", changes.join("\n  "));
+}

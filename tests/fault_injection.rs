@@ -1,0 +1,265 @@
+//! Promise: a launch that fails, at whichever op, leaves nothing behind: no child, no zombie, no
+//! descriptor, and the caller as it was; and the fault says which op it was. Here every op of two
+//! long plans is made to fail, one after the other, on each route.
+//!
+//! It must never leave out an op: the two plans together hold every kind there is.
+
+mod before;
+mod caller;
+mod catalogue;
+mod launch;
+mod refusal;
+
+use before::{Before, caller_state};
+use catalogue::Who;
+use embryo::{Access, ExecFlags, Keep, Op, OpCode, Plan, PlanBuilder, SpawnError};
+use embryo_tests::{alone, is_root, rerun_as_nobody, skip};
+use launch::{Draft, borrow, c_path};
+use rustix::thread::CapabilitySet;
+use std::collections::BTreeSet;
+use std::fs::File;
+
+/// A session with a terminal, paths, and everything that can be set besides.
+fn first() -> Draft {
+    let mut draft = Draft::probe(&["exit", "0"]);
+    let (controller, terminal) = catalogue::terminal();
+    draft.hold(controller);
+    let slot = draft.grant(terminal);
+    draft.op(&Op::SetSid).op(&Op::ControllingTty { slot }).op(&Op::Foreground { slot });
+    add_descriptors(&mut draft);
+    add_resources(&mut draft);
+    if Who::With(CapabilitySet::SYS_CHROOT).is_me() {
+        draft.op(&Op::ChrootPath { path: c"/" });
+    }
+    draft
+        .op(&Op::ChdirPath { path: c"/usr" })
+        .op(&Op::Umask { mode: 0o77 })
+        .op(&Op::DeathSignal { signal: 9 })
+        .op(&Op::Subreaper)
+        .op(&Op::Personality { persona: 0x0004_0000 })
+        .op(&Op::NoNewPrivs)
+        .op(&Op::SignalIgnore { set: 0xff })
+        .op(&Op::SignalMask { set: 0x7000 });
+    draft
+}
+
+/// A group in the caller's session, descriptors in the place of paths, and an image by descriptor.
+fn second() -> Draft {
+    let mut draft = Draft::probe(&["exit", "0"]);
+    draft.op(&Op::SetPgid { pgid: 0 });
+    add_descriptors(&mut draft);
+    add_resources(&mut draft);
+    let root = draft.grant(File::open("/").expect("there is one"));
+    if Who::With(CapabilitySet::SYS_CHROOT).is_me() {
+        draft.op(&Op::ChrootSlot { slot: root });
+    }
+    let image = draft.grant(File::open(embryo_tests::probe_path()).expect("it is there"));
+    draft
+        .keep(Keep::IGNORED_SIGNALS)
+        .op(&Op::SignalDefault { set: 0xff })
+        .op(&Op::ChdirSlot { slot: root })
+        .op(&Op::ExecSlot { slot: image, flags: ExecFlags::empty() });
+    draft
+}
+
+/// Besides those of [`first`], what only a seed may do.
+fn third() -> Draft {
+    let mut draft = first();
+    draft.op(&Op::OomScoreAdj { value: 500 });
+    let (list, id) = (7u32.to_le_bytes(), rustix::process::getuid().as_raw());
+    if Who::With(CapabilitySet::SETGID).is_me() {
+        draft.op(&Op::Groups { list: &list });
+    }
+    draft.op(&Op::Gid { real: u32::MAX, effective: u32::MAX, saved: u32::MAX });
+    draft.op(&Op::Uid { real: id, effective: id, saved: id });
+    let search = c_path(embryo_tests::probe_path().parent().expect("it has one"));
+    let flags = ExecFlags::SHELL;
+    draft.op(&Op::ExecName { name: c"embryo-probe", search: &search, flags });
+    draft
+}
+
+fn add_descriptors(draft: &mut Draft) {
+    let null = || File::open("/dev/null").expect("it is there");
+    let high = rustix::io::fcntl_dupfd_cloexec(null(), 500).expect("it can be copied");
+    let (low, high) = (draft.grant(null()), draft.grant(high));
+    draft
+        .op(&Op::PutFd { slot: low, fd: 0 })
+        .op(&Op::PutFd { slot: high, fd: 1 })
+        .op(&Op::OpenNull { fd: 2, access: Access::Write })
+        .op(&Op::PutFd { slot: high, fd: 30 })
+        .op(&Op::OpenNull { fd: 40, access: Access::Read });
+}
+
+fn add_resources(draft: &mut Draft) {
+    let cpus = rustix::thread::sched_getaffinity(None).expect("one has a mask");
+    let cpu = (0..64).find(|cpu| cpus.is_set(*cpu)).expect("one of the first cpus");
+    let plain = Op::Sched {
+        policy: libc::SCHED_BATCH as u32,
+        priority: 0,
+        flags: 0,
+        runtime_ns: 0,
+        deadline_ns: 0,
+        period_ns: 0,
+    };
+    draft
+        .op(&Op::Rlimit { resource: 4, soft: 0, hard: 0 })
+        .op(&Op::Rlimit { resource: 7, soft: 64, hard: 64 })
+        .op(&plain)
+        .op(&Op::Nice { value: 3 })
+        .op(&Op::Affinity { mask: &(1u64 << cpu).to_le_bytes() })
+        .op(&Op::IoPriority { value: 2 << 13 | 7 })
+        .op(&Op::TimerSlack { ns: 1 });
+}
+
+/// The same plan with an op put in that fails.
+fn with_fault(plan: &Plan, at: usize, errno: u32) -> Plan {
+    let view = plan.as_plan();
+    let mut faulty = PlanBuilder::new();
+    for _ in 0..view.slots() {
+        faulty.slot();
+    }
+    faulty.keep(view.keep());
+    for (index, op) in view.ops().flatten().enumerate() {
+        if index == at {
+            faulty.op(&Op::Fail { errno });
+        }
+        faulty.op(&op);
+    }
+    for arg in view.argv() {
+        faulty.arg(arg.to_bytes());
+    }
+    faulty.build_in_order().unwrap_or_else(|e| panic!("fail may stand anywhere: {e}"))
+}
+
+fn codes(plan: &Plan) -> Vec<OpCode> {
+    plan.as_plan().ops().map(|op| op.expect("a checked plan decodes").code()).collect()
+}
+
+/// Lets a plan fail before each of its ops, and checks what is left and what is said.
+fn fail_everywhere(draft: fn() -> Draft) {
+    before::warm_up();
+    caller::stand_out();
+    for way in draft().ways() {
+        let ops = codes(&draft().build());
+        for (index, next) in ops.iter().enumerate() {
+            // A terminal serves one session, so everything is made anew.
+            let draft = draft();
+            let errno = 3000 + index as u32;
+            let plan = with_fault(&draft.build(), index, errno);
+            let what = format!("{way:?}, before {}", next.name());
+            let (before, caller) = (Before::capture(), caller_state());
+            let options = way.options().trace(true);
+            let error = embryo::spawn_with(&plan, &borrow(draft.grants()), options)
+                .expect_err("an op fails");
+            before.assert_nothing_left();
+            let changes = caller.diff(&caller_state());
+            assert!(changes.is_empty(), "{what} changed the caller: {changes:?}");
+            let spawn = error.as_spawn().unwrap_or_else(|| panic!("{what}: {error}"));
+            assert_eq!((spawn.index(), spawn.op()), (Some(index as u32), "fail"), "{what}");
+            assert_eq!(u32::from(spawn.fault.errno), errno, "{what}: {error}");
+            traced_up_to(spawn, &ops[..index], errno, &what);
+        }
+    }
+}
+
+/// The records say which ops ran, in order, and that the last one failed.
+fn traced_up_to(spawn: &SpawnError, ran: &[OpCode], errno: u32, what: &str) {
+    let ops: Vec<_> = spawn.trace.iter().filter(|record| record.index.is_some()).collect();
+    let names: Vec<&str> = ops.iter().map(|record| record.name).collect();
+    let expected: Vec<&str> = ran.iter().map(|code| code.name()).chain(["fail"]).collect();
+    assert_eq!(names, expected, "{what}");
+    for (index, record) in ops.iter().enumerate() {
+        let expected = if index == ran.len() { errno } else { 0 };
+        assert_eq!(u32::from(record.errno), expected, "{what}: {record:?}");
+        assert_eq!(record.index, Some(index as u32), "{what}");
+    }
+}
+
+#[test]
+fn at_every_op_of_a_session_with_a_terminal() {
+    alone!();
+    fail_everywhere(first);
+}
+
+#[test]
+fn at_every_op_of_a_plan_of_descriptors() {
+    alone!();
+    fail_everywhere(second);
+}
+
+#[test]
+fn at_every_op_that_only_a_seed_may_do() {
+    alone!();
+    fail_everywhere(third);
+}
+
+/// The plans work but for the fault, and hold every kind of op.
+#[test]
+fn without_a_fault_they_run() {
+    alone!();
+    before::warm_up();
+    let before = Before::capture();
+    let mut seen = BTreeSet::from([OpCode::Fail]);
+    for draft in [first, second, third] {
+        for way in draft().ways() {
+            let draft = draft();
+            let mut child = draft.spawn(*way).unwrap_or_else(|e| panic!("{way:?}: {e}"));
+            assert!(child.wait().expect("it ends").success(), "{way:?}");
+            seen.extend(codes(&draft.build()));
+        }
+    }
+    before.assert_nothing_left();
+    if is_root() {
+        let missing: Vec<_> = OpCode::ALL.iter().filter(|code| !seen.contains(code)).collect();
+        assert!(missing.is_empty(), "no plan has {missing:?}");
+    }
+}
+
+/// A real failure at the very end: everything before has been done, and is undone by the child's death.
+#[test]
+fn at_the_image_itself() {
+    alone!();
+    before::warm_up();
+    caller::stand_out();
+    for draft in [first, third] {
+        for way in draft().ways() {
+            let good = draft();
+            let plan = good.build();
+            let view = plan.as_plan();
+            let mut bad = PlanBuilder::new();
+            for _ in 0..view.slots() {
+                bad.slot();
+            }
+            bad.keep(view.keep()).arg("nothing");
+            for op in view.ops().flatten().filter(|op| !op.is_start()) {
+                bad.op(&op);
+            }
+            bad.op(&Op::ExecPath { path: c"/no/such/program", flags: ExecFlags::empty() });
+            let bad = bad.build_in_order().expect("it is a plan");
+            let (before, caller) = (Before::capture(), caller_state());
+            let error = embryo::spawn_with(&bad, &borrow(good.grants()), way.options())
+                .expect_err("there is no such program");
+            before.assert_nothing_left();
+            assert_eq!(caller.diff(&caller_state()), [""; 0], "{way:?}");
+            let last = codes(&bad).len() as u32 - 1;
+            let index = error.as_spawn().and_then(|spawn| spawn.index());
+            assert_eq!((index, error.raw_os_error()), (Some(last), Some(libc::ENOENT)), "{error}");
+        }
+    }
+}
+
+#[test]
+fn all_of_this_works_for_an_ordinary_user() {
+    if !is_root() {
+        skip!("that is who runs these tests");
+    }
+    for test in [
+        "at_every_op_of_a_session_with_a_terminal",
+        "at_every_op_of_a_plan_of_descriptors",
+        "at_every_op_that_only_a_seed_may_do",
+        "without_a_fault_they_run",
+        "at_the_image_itself",
+    ] {
+        rerun_as_nobody(test);
+    }
+}
