@@ -13,9 +13,9 @@ mod refusal;
 
 use before::caller_state;
 use catalogue::{Failure, Sample, failures, samples};
-use embryo::OpCode;
+use embryo::{ExecFlags, MapFlags, Op, OpCode, Regset, X86Regs};
 use embryo_tests::{CallerState, alone, is_root, rerun_as_nobody, skip};
-use launch::{Draft, Way};
+use launch::{Draft, Way, c_path};
 use refusal::Refusal;
 
 #[test]
@@ -28,6 +28,86 @@ fn by_ops_that_succeed() {
 fn by_ops_that_fail() {
     alone!();
     watched_from_another_thread(fail_with_all);
+}
+
+/// The ops on memory are in no catalogue, since an image shows nothing of them: here they are all
+/// together, in front of each kind of start, and in front of a fault.
+#[test]
+fn by_ops_on_memory() {
+    alone!();
+    watched_from_another_thread(|| {
+        for round in 0..20 {
+            let mut draft = on_memory();
+            let path = c_path(&embryo_tests::probe_path());
+            draft.op(&Op::ExecPath { path: &path, flags: ExecFlags::empty() });
+            ["embryo-probe", "exit", "42"].iter().for_each(|arg| draft.arg(arg));
+            spawned(&draft, &format!("memory and exec, round {round}"), Ok(42));
+
+            let mut draft = on_memory();
+            draft.op(&Op::Unmap { addr: STACK, len: PAGE }).op(&Op::Fail { errno: 99 });
+            let regs = Regset::X86(X86Regs::at(CODE, STACK + PAGE));
+            let start = Op::StartRegs { page: 0, regset: regs.as_bytes(), leave: &[] };
+            draft.op(&start);
+            spawned(&draft, &format!("memory and a fault, round {round}"), Err(99));
+            if cfg!(target_arch = "x86_64") {
+                let mut draft = on_memory();
+                draft.op(&start);
+                spawned(&draft, &format!("memory and registers, round {round}"), Ok(42));
+            }
+        }
+    });
+}
+
+const PAGE: u64 = 4096;
+const CODE: u64 = 0x1000_0000;
+const STACK: u64 = 0x2000_0000;
+
+/// A plan without a start that has every op on memory but `name-region`, which not every kernel has.
+fn on_memory() -> Draft {
+    // mov edi, 42; mov eax, 60; syscall.
+    const EXIT_42: [u8; 12] = [0xbf, 42, 0, 0, 0, 0xb8, 60, 0, 0, 0, 0x0f, 0x05];
+    const MADV_WILLNEED: u32 = 3;
+    let (moved, fixed) = (0x3000_0000, MapFlags::FIXED);
+    let file = tempfile::tempfile().expect("a file can be made");
+    file.set_len(2 * PAGE).expect("it is a file");
+    let mut draft = Draft::bare();
+    let slot = draft.grant(file);
+    draft
+        .op(&Op::Map { addr: CODE, len: PAGE, prot: 3, flags: fixed })
+        .op(&Op::Write { addr: CODE, contents: &EXIT_42 })
+        .op(&Op::Protect { addr: CODE, len: PAGE, prot: 5 })
+        .op(&Op::Map { addr: STACK, len: PAGE, prot: 3, flags: fixed })
+        .op(&Op::Fill { addr: STACK, len: 100, byte: 1 })
+        .op(&Op::WriteSlot { slot, addr: STACK, len: 8, offset: 0 })
+        .op(&Op::ReadSlot { slot, addr: STACK, len: 8, offset: 8 })
+        .op(&Op::MapSlot { slot, addr: 0, len: PAGE, prot: 1, flags: MapFlags::SHARED, offset: 0 })
+        .op(&Op::Map { addr: moved + PAGE, len: PAGE, prot: 3, flags: fixed })
+        .op(&Op::Remap { addr: moved + PAGE, len: PAGE, to: moved, to_len: PAGE })
+        .op(&Op::Lock { addr: moved, len: PAGE })
+        .op(&Op::Advise { addr: moved, len: PAGE, advice: MADV_WILLNEED })
+        .op(&Op::Unmap { addr: moved, len: PAGE })
+        .op(&Op::SignalAction { signal: 10, flags: 0, handler: CODE, restorer: CODE, mask: 1 });
+    draft
+}
+
+/// Spawns as any caller does, and looks at the caller while the child runs and after it.
+fn spawned(draft: &Draft, what: &str, expected: Result<i32, i32>) {
+    let before = caller_state();
+    let outcome = embryo::spawn(&draft.build(), &launch::borrow(draft.grants()));
+    let outcome = outcome.map(|mut process| {
+        let mut changes = before.diff(&caller_state());
+        changes.retain(|change| !change.starts_with("report.fds"));
+        assert!(changes.is_empty(), "{what}: while the child runs: {changes:?}");
+        process.wait().expect("it ends").code()
+    });
+    match (outcome, expected) {
+        (Ok(code), Ok(expected)) => assert_eq!(code, Some(expected), "{what}"),
+        (Err(error), Err(errno)) => {
+            assert_eq!(error.raw_os_error(), Some(errno), "{what}: {error}")
+        }
+        (outcome, _) => panic!("{what}: {outcome:?}"),
+    }
+    unchanged(&before, what);
 }
 
 /// Where clone(2) has to serve, which leaves the caller's handlers in the child at first.
@@ -62,6 +142,7 @@ fn by_ops_of_an_ordinary_user() {
     }
     rerun_as_nobody("by_ops_that_succeed");
     rerun_as_nobody("by_ops_that_fail");
+    rerun_as_nobody("by_ops_on_memory");
     rerun_as_nobody("where_clone3_is_refused");
 }
 

@@ -2,11 +2,14 @@
 //! error names it and nothing is left. On every route, as root and as an ordinary user.
 //!
 //! It must never pass because an op has no test: the list of tests is compared with that of ops.
+//! Effects and faults of the ops on memory and of `start-registers` are tested in `live_embryo.rs`,
+//! which compares itself with exactly those that are left out here.
 
 mod before;
 mod caller;
 mod catalogue;
 mod launch;
+mod on_memory;
 mod refusal;
 
 use before::Before;
@@ -95,8 +98,10 @@ every_op! {
 
 #[test]
 fn every_op_has_a_test_of_its_effect_and_of_its_fault() {
-    assert_eq!(TESTED, OpCode::ALL, "an op has no test, or stands in another order");
-    for code in OpCode::ALL {
+    let here: Vec<OpCode> =
+        OpCode::ALL.iter().copied().filter(|code| !on_memory::is_on_memory(*code)).collect();
+    assert_eq!(TESTED, here, "an op has no test, or stands in another order");
+    for code in TESTED {
         assert!(!samples(*code).is_empty(), "{} has no sample", code.name());
         assert!(!failures(*code).is_empty(), "{} has no failure", code.name());
     }

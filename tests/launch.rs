@@ -149,7 +149,8 @@ impl Draft {
             plan.keep(Keep::SESSION);
         }
         plan.keep(self.keep);
-        if !said(&[OpCode::ExecPath, OpCode::ExecSlot, OpCode::ExecName]) {
+        let starts = [OpCode::ExecPath, OpCode::ExecSlot, OpCode::ExecName, OpCode::StartRegs];
+        if !said(&starts) {
             let path = c_path(&probe_path());
             plan.op(&Op::ExecPath { path: &path, flags: ExecFlags::empty() });
         }

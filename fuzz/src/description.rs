@@ -5,7 +5,10 @@
 //! as the bytes are.
 
 use arbitrary::Arbitrary;
-use embryo::{Access, BuildError, ExecFlags, Keep, Op, OpCode, Plan, PlanBuilder, Slot};
+use embryo::{
+    Access, BuildError, ExecFlags, Keep, MapFlags, Op, OpCode, Plan, PlanBuilder, Regset, Slot,
+    X86Regs, limits,
+};
 use std::collections::BTreeSet;
 use std::ffi::CString;
 
@@ -79,9 +82,14 @@ impl Description {
             if !started {
                 plan.op(&Op::ExecPath { path: c"/", flags: ExecFlags::empty() });
             }
-            plan.arg("fuzz");
+            if !seen.contains("registers") {
+                plan.arg("fuzz");
+            }
         }
         plan.keep(keep);
+        if !self.raw && seen.contains("registers") {
+            return plan.build();
+        }
         self.argv.iter().for_each(|arg| _ = plan.arg(arg.c_string().as_bytes()));
         self.envp.iter().for_each(|text| _ = plan.env_string(text.c_string().as_bytes()));
         plan.build()
@@ -104,12 +112,20 @@ fn admits(
             | OpCode::ChrootSlot
             | OpCode::ChdirSlot
             | OpCode::ExecSlot
+            | OpCode::MapSlot
+            | OpCode::WriteSlot
+            | OpCode::ReadSlot
     );
     if takes_slot && slots == 0 {
         return false;
     }
     let (key, excluded): (String, &str) = match code {
-        OpCode::Fail => return true,
+        code if code == OpCode::Fail || (0x0701..=0x070d).contains(&(code as u16)) => return true,
+        OpCode::StartRegs if *started => return false,
+        OpCode::StartRegs => {
+            *started = true;
+            ("registers".into(), "")
+        }
         OpCode::ExecPath | OpCode::ExecSlot | OpCode::ExecName => {
             return !std::mem::replace(started, true);
         }
@@ -153,6 +169,20 @@ impl Wild {
         cpus.resize(cpus.len().next_multiple_of(8).max(8), 1);
         let mut gids = self.texts[0].0.clone();
         gids.truncate(gids.len() / 4 * 4);
+        let map = MapFlags::from_bits_truncate(self.flags);
+        // Tame ones are few, so that one op meets what another made.
+        let page = |number: u64| {
+            if self.tame { (1 + number % 16) * limits::PAGE } else { number & !(limits::PAGE - 1) }
+        };
+        let byte = |number: u64| if self.tame { number % (32 * limits::PAGE) } else { number };
+        let (addr, len, prot) = (page(a), page(b), c as u32 % 8);
+        let regs = Regset::X86(X86Regs {
+            rax: c.into(),
+            fs_base: byte(d).into(),
+            ..X86Regs::at(byte(a), byte(b))
+        });
+        let mut leave = self.texts[0].0.clone();
+        leave.truncate(leave.len() / 16 * 16);
         let access = [Access::Read, Access::Write, Access::ReadWrite][b as usize % 3];
         plan.op(&match code {
             OpCode::Fail => Op::Fail { errno: number(4095).wrapping_add(1) },
@@ -194,6 +224,30 @@ impl Wild {
             OpCode::SignalIgnore => Op::SignalIgnore { set: signals(a) },
             OpCode::SignalMask => Op::SignalMask { set: signals(a) },
             OpCode::SignalDefault => Op::SignalDefault { set: a },
+            OpCode::Map => {
+                Op::Map { addr: if d % 2 == 0 { addr } else { 0 }, len, prot, flags: map }
+            }
+            OpCode::MapSlot => Op::MapSlot { slot, addr, len, prot, flags: map, offset: page(d) },
+            OpCode::Unmap => Op::Unmap { addr, len },
+            OpCode::Protect => Op::Protect { addr, len, prot },
+            OpCode::Remap => Op::Remap { addr, len, to: page(c), to_len: page(d) },
+            OpCode::Advise => Op::Advise { addr, len, advice: c as u32 },
+            OpCode::Lock => Op::Lock { addr, len },
+            OpCode::NameRegion => Op::NameRegion { addr, len, name: &first },
+            OpCode::Write => Op::Write { addr: byte(a), contents: &self.texts[0].0 },
+            OpCode::WriteSlot => Op::WriteSlot { slot, addr: byte(a), len: byte(b), offset: c },
+            OpCode::ReadSlot => Op::ReadSlot { slot, addr: byte(a), len: byte(b), offset: c },
+            OpCode::Fill => Op::Fill { addr: byte(a), len: byte(b), byte: c as u8 },
+            OpCode::SignalAction => Op::SignalAction {
+                signal: number(64).wrapping_add(1),
+                flags: self.flags.into(),
+                handler: byte(b),
+                restorer: byte(c),
+                mask: signals(d),
+            },
+            OpCode::StartRegs => {
+                Op::StartRegs { page: page(c), regset: regs.as_bytes(), leave: &leave }
+            }
             OpCode::ExecPath => Op::ExecPath { path: &first, flags: shell },
             OpCode::ExecSlot => Op::ExecSlot { slot, flags: open },
             OpCode::ExecName => Op::ExecName { name: &first, search: &second, flags: shell },

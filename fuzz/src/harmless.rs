@@ -15,12 +15,16 @@ const NOBODY: u32 = 65534;
 const RLIMIT_CORE: u32 = 4;
 const SCHED_DEADLINE: u32 = 6;
 const MS: u64 = 1_000_000;
+const REGION: u64 = 16 * embryo::limits::PAGE;
+/// Advice from here on is for tests of broken memory.
+const ADVICE: u32 = 26;
 
 /// Takes out of a checked plan what could harm, and adds nothing. A batch becomes `None`: it cannot
-/// be spawned.
+/// be spawned. So does a start by registers, which would run whatever stands in memory.
 #[must_use]
 pub fn harmless(plan: &PlanView<'_>, grants: &Grants) -> Option<Plan> {
-    if plan.is_batch() {
+    let by_registers = |op: Option<Op<'_>>| matches!(op, Some(Op::StartRegs { .. }));
+    if plan.is_batch() || plan.ops().any(by_registers) {
         return None;
     }
     let mut tame = PlanBuilder::new();
@@ -58,6 +62,15 @@ fn tamed<'a>(op: Op<'a>, grants: &'a Grants) -> Op<'a> {
         Op::Rlimit { resource: RLIMIT_CORE, .. } => {
             Op::Rlimit { resource: RLIMIT_CORE, soft: 0, hard: 0 }
         }
+        // Memory that a machine has, and no advice that takes pages away from all of it.
+        Op::Map { addr, len, prot, flags } => Op::Map { addr, len: len.min(REGION), prot, flags },
+        Op::MapSlot { slot, addr, len, prot, flags, offset } => {
+            Op::MapSlot { slot, addr, len: len.min(REGION), prot, flags, offset }
+        }
+        Op::Remap { addr, len, to, to_len } => {
+            Op::Remap { addr, len, to, to_len: to_len.min(REGION) }
+        }
+        Op::Advise { addr, len, advice } => Op::Advise { addr, len, advice: advice % ADVICE },
         Op::ExecPath { flags, .. } => Op::ExecPath { path: c"/nonexistent/embryo-fuzz", flags },
         Op::ExecName { search, flags, .. } => {
             Op::ExecName { name: c"embryo-fuzz-no-such-program", search, flags }

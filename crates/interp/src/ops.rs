@@ -232,7 +232,46 @@ pub(crate) fn start_op<'a>(plan: &Plan<'a>) -> Option<(u32, OpCode, Op<'a>)> {
 
 #[cfg(test)]
 mod tests {
-    use super::decimal;
+    use super::{Context, Dispositions, apply_one, decimal};
+    use embryo_plan::{MapFlags, Op, Slot};
+    use embryo_syscall::Errno;
+
+    /// In memory that is somebody else's, too, every op on it is refused, whatever it would do there.
+    #[test]
+    fn ops_on_memory_are_refused_without_memory_of_ones_own() {
+        let (addr, len, slot, flags) = (1 << 40, 4096, Slot(0), MapFlags::empty());
+        let ops = [
+            Op::Map { addr, len, prot: 0, flags },
+            Op::MapSlot { slot, addr, len, prot: 0, flags, offset: 0 },
+            Op::Unmap { addr, len },
+            Op::Protect { addr, len, prot: 0 },
+            Op::Remap { addr, len, to: 0, to_len: len },
+            Op::Advise { addr, len, advice: 0 },
+            Op::Lock { addr, len },
+            Op::NameRegion { addr, len, name: c"a" },
+            Op::Write { addr, contents: b"a" },
+            Op::WriteSlot { slot, addr, len, offset: 0 },
+            Op::ReadSlot { slot, addr, len, offset: 0 },
+            Op::Fill { addr, len, byte: 0 },
+            Op::SignalAction { signal: 1, flags: 0, handler: 0, restorer: 0, mask: 0 },
+        ];
+        for op in ops {
+            let mut context = Context {
+                slots: &mut [0],
+                control: -1,
+                owner: -1,
+                clean_table: false,
+                parent: 0,
+                caller_mask: 0,
+                dispositions: Dispositions::Any,
+                own: None,
+                results: &mut [],
+                trace: &mut [],
+                traced: 0,
+            };
+            assert_eq!(apply_one(&op, &mut context), Err(Errno::PERM), "{op:?}");
+        }
+    }
 
     #[test]
     fn decimal_writes_what_format_would() {

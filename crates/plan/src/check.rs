@@ -113,6 +113,8 @@ pub enum Reason {
     SoftAboveHard,
     /// Signals set to their default although the plan keeps none ignored, so that all are.
     DefaultAnyway,
+    /// A start by registers with argv or envp, which only exec would hand over.
+    StringsWithRegisters,
 }
 
 impl fmt::Display for PlanError {
@@ -184,6 +186,9 @@ impl fmt::Display for Reason {
                 f.write_str("every signal has its default action unless ignored ones are kept")
             }
             Reason::SoftAboveHard => f.write_str("the soft limit is above the hard limit"),
+            Reason::StringsWithRegisters => f.write_str(
+                "a start by registers takes no argv and no envp: what it finds is in the memory built",
+            ),
         }
     }
 }
@@ -622,6 +627,9 @@ impl Seen {
             return Err(Reason::NoStart);
         }
         let by_registers = self.last == Some(OpCode::StartRegs);
+        if by_registers && (plan.argv().next().is_some() || plan.envp().next().is_some()) {
+            return Err(Reason::StringsWithRegisters);
+        }
         if plan.argv().count() == 0 && !by_registers {
             // Since Linux 5.18 the kernel puts an empty string there; older ones start a program
             // with argc 0, which many cannot bear.

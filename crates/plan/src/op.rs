@@ -637,7 +637,8 @@ pub enum Op<'a> {
         /// Signals blocked meanwhile.
         mask: u64,
     },
-    /// Start with these registers in the memory that was built.
+    /// Start with these registers in the memory that was built. The plan has no argv and no envp:
+    /// what the image finds of those is what was written.
     StartRegs {
         /// A page that is left for the last instructions before the start; 0 leaves the choice to
         /// the kernel.
@@ -745,7 +746,7 @@ impl<'a> Op<'a> {
             OpCode::Write => Op::Write { addr: a, contents: bytes(first)? },
             OpCode::WriteSlot => Op::WriteSlot { slot, addr: a, len: b, offset: c },
             OpCode::ReadSlot => Op::ReadSlot { slot, addr: a, len: b, offset: c },
-            OpCode::Fill => Op::Fill { addr: a, len: b, byte: c as u8 },
+            OpCode::Fill => Op::Fill { addr: a, len: b, byte: u8::try_from(c).ok()? },
             OpCode::SignalAction => Op::SignalAction {
                 signal: a as u32,
                 flags: (a >> 32) as u32,

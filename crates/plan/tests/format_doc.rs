@@ -7,12 +7,16 @@
 mod raw;
 
 use embryo_plan::{
-    Access, ENTRY_LEN, Entry, ExecFlags, HEADER_LEN, Keep, MAGIC, NO_SLOT, Op, OpCode, PlanBuilder,
-    PlanFlags, RawPlan, Reason, Route, Slot, VERSION, limits,
+    Access, ENTRY_LEN, Entry, ExecFlags, HEADER_LEN, Keep, MAGIC, MapFlags, NO_SLOT, Op, OpCode,
+    PlanBuilder, PlanFlags, RawPlan, Reason, Regset, Route, Slot, VERSION, X86Regs, limits,
 };
 use raw::Raw;
 
 const DOCUMENT: &str = include_str!("../../../docs/plan-format.md");
+
+const PAGE: u64 = limits::PAGE;
+/// The second page, as a range: its address, its length.
+const RANGE: [u8; 16] = [0, 16, 0, 0, 0, 0, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0];
 
 /// The rows of the table whose head begins like this, cell by cell.
 fn table(head: &str) -> Vec<Vec<String>> {
@@ -65,6 +69,25 @@ fn sample(code: OpCode) -> Op<'static> {
         OpCode::SignalIgnore => Op::SignalIgnore { set: 1 },
         OpCode::SignalMask => Op::SignalMask { set: 1 },
         OpCode::SignalDefault => Op::SignalDefault { set: 1 },
+        OpCode::Map => Op::Map { addr: PAGE, len: PAGE, prot: 1, flags: MapFlags::empty() },
+        OpCode::MapSlot => {
+            let flags = MapFlags::empty();
+            Op::MapSlot { slot, addr: PAGE, len: PAGE, prot: 1, flags, offset: PAGE }
+        }
+        OpCode::Unmap => Op::Unmap { addr: PAGE, len: PAGE },
+        OpCode::Protect => Op::Protect { addr: PAGE, len: PAGE, prot: 1 },
+        OpCode::Remap => Op::Remap { addr: PAGE, len: PAGE, to: PAGE, to_len: PAGE },
+        OpCode::Advise => Op::Advise { addr: PAGE, len: PAGE, advice: 1 },
+        OpCode::Lock => Op::Lock { addr: PAGE, len: PAGE },
+        OpCode::NameRegion => Op::NameRegion { addr: PAGE, len: PAGE, name: c"a" },
+        OpCode::Write => Op::Write { addr: 1, contents: b"a" },
+        OpCode::WriteSlot => Op::WriteSlot { slot, addr: 1, len: 1, offset: 1 },
+        OpCode::ReadSlot => Op::ReadSlot { slot, addr: 1, len: 1, offset: 1 },
+        OpCode::Fill => Op::Fill { addr: 1, len: 1, byte: 1 },
+        OpCode::SignalAction => {
+            Op::SignalAction { signal: 1, flags: 0, handler: 1, restorer: 1, mask: 1 }
+        }
+        OpCode::StartRegs => Op::StartRegs { page: PAGE, regset: &[0; 160], leave: &RANGE },
         OpCode::ExecPath => Op::ExecPath { path: c"/", flags },
         OpCode::ExecSlot => Op::ExecSlot { slot, flags },
         OpCode::ExecName => Op::ExecName { name: c"a", search: c"/", flags },
@@ -77,7 +100,10 @@ fn around(op: &Op<'_>) -> (Raw, usize) {
     let mut plan = PlanBuilder::new();
     plan.slot();
     let mut keep = Keep::CWD | Keep::UMASK | Keep::SESSION;
-    plan.arg("a").op(op);
+    plan.op(op);
+    if code != OpCode::StartRegs {
+        plan.arg("a");
+    }
     match code {
         OpCode::SetSid => keep -= Keep::SESSION,
         OpCode::ControllingTty => {
@@ -150,11 +176,17 @@ fn shape(code: OpCode) -> [String; 4] {
             raw.fit();
             RawPlan(&raw.bytes()).check().is_ok()
         };
-        match (holds(b"a\0"), holds(b"\0"), holds(&[1; 12]), holds(&[1; 8])) {
-            (true, false, false, false) => "path",
-            (true, true, false, false) => "search",
-            (false, false, true, true) => "gids",
-            (false, false, false, true) => "cpus",
+        let long = [&[b'a'; limits::REGION_NAME_BYTES_MAX][..], &[0]].concat();
+        let probes = [&b"a\0"[..], b"\0", &[1; 12], &[1; 8], &RANGE, &[0; 160], &[0; 280], &long];
+        match probes.map(holds).map(u8::from) {
+            [1, 0, 0, 0, 0, 0, 0, 1] => "path",
+            [1, 1, 0, 0, 0, 0, 0, 1] => "search",
+            [1, 0, 0, 0, 0, 0, 0, 0] => "name",
+            [0, 0, 1, 1, 1, 1, 1, 0] => "gids",
+            [0, 0, 0, 1, 1, 0, 0, 0] => "cpus",
+            [1, 1, 1, 1, 1, 1, 1, 1] => "contents",
+            [0, 0, 0, 0, 0, 1, 1, 0] => "regset",
+            [0, 0, 0, 0, 1, 0, 0, 0] => "ranges",
             other => panic!("{}: data[{at}] is of no known kind: {other:?}", code.name()),
         }
     };
@@ -204,7 +236,7 @@ fn every_limit_stands_there_with_its_value() {
     let source = include_str!("../src/limits.rs");
     let names = source.lines().filter_map(|line| line.strip_prefix("pub const "));
     let names: Vec<_> = names.filter_map(|line| line.split(':').next()).collect();
-    let values: [(&str, u64); 14] = [
+    let values: [(&str, u64); 18] = [
         ("PLAN_BYTES_MAX", limits::PLAN_BYTES_MAX as u64),
         ("ENTRIES_MAX", limits::ENTRIES_MAX.into()),
         ("SLOTS_MAX", limits::SLOTS_MAX.into()),
@@ -216,6 +248,10 @@ fn every_limit_stands_there_with_its_value() {
         ("SEARCH_BYTES_MAX", limits::SEARCH_BYTES_MAX as u64),
         ("GROUPS_MAX", limits::GROUPS_MAX as u64),
         ("CPU_MASK_BYTES_MAX", limits::CPU_MASK_BYTES_MAX as u64),
+        ("PAGE", limits::PAGE),
+        ("ADDRESS_END", limits::ADDRESS_END),
+        ("REGION_NAME_BYTES_MAX", limits::REGION_NAME_BYTES_MAX as u64),
+        ("RANGES_MAX", limits::RANGES_MAX as u64),
         ("RESOURCES_MAX", limits::RESOURCES_MAX.into()),
         ("SIGNAL_MAX", limits::SIGNAL_MAX.into()),
         ("PID_MAX", limits::PID_MAX.into()),
@@ -235,6 +271,43 @@ fn every_keep_bit_stands_there() {
     assert_eq!(written, known, "left: the document; right: the code");
     for (row, name) in rows.iter().zip(Keep::all().names()) {
         assert!(row[2].contains(name), "{row:?} does not speak of the {name}");
+    }
+}
+
+#[test]
+fn every_register_stands_at_its_offset() {
+    // Each register is set on its own; the bytes in which it then differs are the document's.
+    let x86 = fields(&table("| offset | size | register |"));
+    assert_eq!(x86.last(), Some(&(String::new(), 160)));
+    macro_rules! x86 {
+        ($($name:ident)*) => {[$({
+            let mut regs = X86Regs::default();
+            regs.$name = u64::MAX.into();
+            (stringify!($name).to_owned(), Regset::X86(regs))
+        },)*]};
+    }
+    let sets = x86!(rax rbx rcx rdx rsi rdi rbp rsp r8 r9 r10 r11 r12 r13 r14 r15 rip rflags
+        fs_base gs_base);
+    let at = |set: &Regset| set.as_bytes().iter().position(|byte| *byte == 0xff);
+    let known = sets.map(|(name, set)| (name, at(&set).expect("it is set")));
+    assert_eq!(x86[..20], known, "left: the document; right: the code");
+
+    let arm = fields(&table("| offset | size | register of aarch64 |"));
+    let known: Vec<_> = arm[..5].iter().map(|(name, at)| (name.as_str(), *at)).collect();
+    assert_eq!(known, [("x", 0), ("sp", 248), ("pc", 256), ("pstate", 264), ("tpidr", 272)]);
+    assert_eq!(arm.last(), Some(&(String::new(), 280)));
+    for (name, at) in &arm[..5] {
+        let mut bytes = [0; 280];
+        bytes[*at] = 1;
+        let Some(Regset::Arm(regs)) = Regset::read(&bytes) else { panic!("280 bytes are a set") };
+        let register = match name.as_str() {
+            "x" => regs.x[0],
+            "sp" => regs.sp,
+            "pc" => regs.pc,
+            "pstate" => regs.pstate,
+            _ => regs.tpidr,
+        };
+        assert_eq!(register.get(), 1, "{name}");
     }
 }
 

@@ -8,7 +8,8 @@
 mod reencode;
 
 use embryo_plan::{
-    Access, ExecFlags, Header, Keep, Op, OpCode, OwnedPlan, PlanBuilder, RawPlan, VERSION,
+    Access, ExecFlags, Header, Keep, MapFlags, Op, OpCode, OwnedPlan, PlanBuilder, RawPlan, Regset,
+    VERSION, X86Regs,
 };
 use reencode::{ops, reencode};
 use std::fmt::Write;
@@ -93,14 +94,74 @@ fn batch() -> PlanBuilder {
     plan
 }
 
+/// An address space as an image: code that exits with 42, a stack, a shared file, and each op on
+/// memory once.
+fn memory() -> PlanBuilder {
+    const PAGE: u64 = 4096;
+    const MADV_WILLNEED: u32 = 3;
+    // mov edi, 42; mov eax, 60; syscall.
+    const EXIT_42: [u8; 12] = [0xbf, 42, 0, 0, 0, 0xb8, 60, 0, 0, 0, 0x0f, 0x05];
+    let (code, stack, shared) = (0x1000_0000, 0x2000_0000, 0x3000_0000);
+    let fixed = MapFlags::FIXED;
+    let regs = X86Regs {
+        rdi: 0x0123_4567_89ab_cdef.into(),
+        r15: 15.into(),
+        fs_base: shared.into(),
+        ..X86Regs::at(code, stack + 2 * PAGE)
+    };
+    let leave = [0x4000_0000u64, PAGE].map(u64::to_le_bytes).concat();
+    let mut plan = PlanBuilder::new();
+    let file = plan.slot();
+    plan.keep(Keep::CWD | Keep::UMASK | Keep::SESSION)
+        .op(&Op::Map { addr: code, len: PAGE, prot: 3, flags: fixed })
+        .op(&Op::Write { addr: code, contents: &EXIT_42 })
+        .op(&Op::Protect { addr: code, len: PAGE, prot: 5 })
+        .op(&Op::Map {
+            addr: stack,
+            len: 2 * PAGE,
+            prot: 3,
+            flags: fixed | MapFlags::GROWSDOWN | MapFlags::NORESERVE,
+        })
+        .op(&Op::NameRegion { addr: stack, len: 2 * PAGE, name: c"stack" })
+        .op(&Op::Fill { addr: stack + 16, len: 32, byte: 0xff })
+        .op(&Op::WriteSlot { slot: file, addr: stack + 48, len: 8, offset: 3 })
+        .op(&Op::Lock { addr: stack, len: PAGE })
+        .op(&Op::MapSlot {
+            slot: file,
+            addr: 0x5000_0000,
+            len: PAGE,
+            prot: 3,
+            flags: fixed | MapFlags::SHARED | MapFlags::POPULATE,
+            offset: PAGE,
+        })
+        .op(&Op::Remap { addr: 0x5000_0000, len: PAGE, to: shared, to_len: 2 * PAGE })
+        .op(&Op::Advise { addr: shared, len: PAGE, advice: MADV_WILLNEED })
+        .op(&Op::Unmap { addr: shared + PAGE, len: PAGE })
+        .op(&Op::ReadSlot { slot: file, addr: code, len: 12, offset: 0 })
+        .op(&Op::SignalAction {
+            signal: 10,
+            flags: 0x0400_0000,
+            handler: code,
+            restorer: code + 8,
+            mask: 1,
+        })
+        .op(&Op::StartRegs {
+            page: 0x6000_0000,
+            regset: Regset::X86(regs).as_bytes(),
+            leave: &leave,
+        });
+    plan
+}
+
 /// Name, what it shows, and what makes it.
 type Vector = (&'static str, &'static str, fn() -> PlanBuilder);
 
-const VECTORS: [Vector; 4] = [
+const VECTORS: [Vector; 5] = [
     ("minimal", "the least there can be: an image, and everything else kept", minimal),
     ("terminal", "a new session on a terminal, and most ops; executed through the seed", terminal),
     ("granted", "everything by grant, and a fault on purpose; executed through the seed", granted),
     ("batch", "ops without an image", batch),
+    ("memory", "an address space as an image, started by registers", memory),
 ];
 
 fn folder() -> PathBuf {

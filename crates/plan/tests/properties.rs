@@ -3,6 +3,8 @@
 //!
 //! A property must never call the checker to decide what it expects of the checker.
 
+#[path = "properties/memory.rs"]
+mod memory;
 mod raw;
 mod reencode;
 
@@ -28,6 +30,9 @@ enum Given {
     Path(OpCode, CString),
     ExecPath(CString, ExecFlags),
     ExecName(CString, CString, ExecFlags),
+    Write(u64, Vec<u8>),
+    NameRegion([u64; 2], CString),
+    StartRegs(u64, Vec<u8>, Vec<u8>),
 }
 
 impl Given {
@@ -40,6 +45,9 @@ impl Given {
             Given::Path(_, path) => Op::ChdirPath { path },
             Given::ExecPath(path, flags) => Op::ExecPath { path, flags: *flags },
             Given::ExecName(name, search, flags) => Op::ExecName { name, search, flags: *flags },
+            Given::Write(addr, contents) => Op::Write { addr: *addr, contents },
+            Given::NameRegion([addr, len], name) => Op::NameRegion { addr: *addr, len: *len, name },
+            Given::StartRegs(page, regset, leave) => Op::StartRegs { page: *page, regset, leave },
         }
     }
 }
@@ -238,6 +246,7 @@ fn image() -> impl Strategy<Value = Given> {
         (path(), text(80), shell)
             .prop_map(|(name, search, flags)| Given::ExecName(name, search, flags)),
         plain((slot(), open).prop_map(|(slot, flags)| Op::ExecSlot { slot, flags })),
+        memory::registers(),
     ]
 }
 
@@ -251,14 +260,20 @@ fn description() -> impl Strategy<Value = Description> {
         places(),
         credentials(),
         signals(),
+        memory::memory(),
         vec((any::<Index>(), 1u32..=4095), 0..3),
     );
     let strings = (vec(text(20), 1..4), vec(text(20), 0..4));
-    (before_image, image(), strings).prop_map(|(parts, image, (argv, envp))| {
-        let ((session, kept_session), fds, resources, (places, kept_places), ids, signals, fails) =
-            parts;
+    (before_image, image(), strings).prop_map(|(parts, image, (mut argv, mut envp))| {
+        let (session, fds, resources, places, ids, signals, memory, fails) = parts;
+        let (session, kept_session) = session;
+        let (places, kept_places) = places;
         let (signals, kept_signals) = signals;
-        let mut ops = [signals, ids, places, resources, fds].concat();
+        if matches!(image, Given::StartRegs(..)) {
+            argv.clear();
+            envp.clear();
+        }
+        let mut ops = [signals, memory, ids, places, resources, fds].concat();
         for (at, errno) in fails {
             ops.insert(at.index(ops.len() + 1), Given::Plain(Op::Fail { errno }));
         }

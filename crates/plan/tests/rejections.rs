@@ -2,6 +2,8 @@
 //!
 //! A case must never accept a reason that merely comes near: entry and reason are compared whole.
 
+#[path = "rejections/memory.rs"]
+mod memory;
 mod raw;
 
 use embryo_plan::{
@@ -406,6 +408,7 @@ fn every_reason_is_provoked_and_names_its_entry() {
     limit_cases(&mut cases);
     order_cases(&mut cases);
     range_cases(&mut cases);
+    memory::cases(&mut cases);
 
     let source = include_str!("../src/check.rs");
     let (_, rest) = source.split_once("pub enum Reason {").expect("the reasons stand there");

@@ -1,0 +1,109 @@
+//! Ops on memory at random, and starts by registers.
+//!
+//! It must never make an op that the checker refuses: the properties are about plans.
+
+use super::{Given, slot};
+use embryo_plan::{MapFlags, Op, Regset, X86Regs, limits};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use std::ffi::CString;
+
+/// Whole pages below the end of memory, and not at its beginning.
+fn region() -> impl Strategy<Value = [u64; 2]> + Clone {
+    let end = limits::ADDRESS_END / limits::PAGE;
+    (1..end, 1..1u64 << 40)
+        .prop_map(move |(at, len)| [at, len.min(end - at)].map(|pages| pages * limits::PAGE))
+}
+
+/// Some bytes below the end of memory.
+fn stretch() -> impl Strategy<Value = [u64; 2]> + Clone {
+    (0..limits::ADDRESS_END, 1..1u64 << 40)
+        .prop_map(|(at, len)| [at, len.min(limits::ADDRESS_END - at)])
+}
+
+fn mapping() -> impl Strategy<Value = Given> {
+    let flags = || (0..=MapFlags::all().bits()).prop_map(MapFlags::from_bits_retain);
+    let addr = (region(), any::<bool>(), flags()).prop_map(|([addr, len], chosen, flags)| {
+        let addr = if chosen || flags.contains(MapFlags::FIXED) { addr } else { 0 };
+        ([addr, len.min(limits::ADDRESS_END - 2 * limits::PAGE)], flags)
+    });
+    let map = (addr.clone(), 0u32..8).prop_map(|(([addr, len], flags), prot)| Op::Map {
+        addr,
+        len,
+        prot,
+        flags,
+    });
+    let of_file = (addr, 0u32..8, slot(), 0u64..1 << 40).prop_map(
+        |(([addr, len], flags), prot, slot, pages)| {
+            let offset = pages * limits::PAGE;
+            Op::MapSlot { slot, addr, len, prot, flags, offset }
+        },
+    );
+    prop_oneof![map, of_file].prop_map(Given::Plain)
+}
+
+/// What is done to memory, but for mapping it.
+fn on_memory() -> impl Strategy<Value = Given> {
+    let numbers = (region(), 0u32..8).boxed();
+    let files = (slot(), stretch(), 0u64..1 << 62).boxed();
+    let set = any::<u64>().prop_map(|set| set & !(1 << 8 | 1 << 18));
+    let address = || 0..limits::ADDRESS_END;
+    let signal = (1u32..=64).prop_filter("it can be handled", |signal| ![9, 19].contains(signal));
+    let name = vec(1u8.., 1..limits::REGION_NAME_BYTES_MAX)
+        .prop_map(|bytes| CString::new(bytes).expect("no byte is NUL"));
+    let plain = prop_oneof![
+        region().prop_map(|[addr, len]| Op::Unmap { addr, len }),
+        region().prop_map(|[addr, len]| Op::Lock { addr, len }),
+        numbers.clone().prop_map(|([addr, len], prot)| Op::Protect { addr, len, prot }),
+        numbers.prop_map(|([addr, len], advice)| Op::Advise { addr, len, advice }),
+        (region(), region())
+            .prop_map(|([addr, len], [to, to_len])| { Op::Remap { addr, len, to, to_len } }),
+        files
+            .clone()
+            .prop_map(|(slot, [addr, len], offset)| { Op::WriteSlot { slot, addr, len, offset } }),
+        files.prop_map(|(slot, [addr, len], offset)| Op::ReadSlot { slot, addr, len, offset }),
+        (stretch(), any::<u8>()).prop_map(|([addr, len], byte)| Op::Fill { addr, len, byte }),
+        (signal, any::<u32>(), address(), address(), set).prop_map(
+            |(signal, flags, handler, restorer, mask)| {
+                Op::SignalAction { signal, flags, handler, restorer, mask }
+            }
+        ),
+    ];
+    prop_oneof![
+        9 => plain.prop_map(Given::Plain),
+        1 => (region(), name).prop_map(|(region, name)| Given::NameRegion(region, name)),
+        1 => (0..limits::ADDRESS_END - 64, vec(any::<u8>(), 1..64))
+            .prop_map(|(addr, contents)| Given::Write(addr, contents)),
+    ]
+}
+
+/// Some ops on memory, mostly on memory that nobody has.
+pub(crate) fn memory() -> impl Strategy<Value = Vec<Given>> {
+    vec(prop_oneof![mapping(), on_memory()], 0..6)
+}
+
+/// A start by registers, of either machine.
+pub(crate) fn registers() -> impl Strategy<Value = Given> {
+    let address = || 0..limits::ADDRESS_END;
+    let x86 = (any::<[u64; 4]>(), address(), address(), address(), address(), any::<u64>())
+        .prop_map(|(plain, rip, rsp, fs, gs, flags)| {
+            let [rax, rbx, r8, r15] = plain.map(Into::into);
+            let (fs_base, gs_base) = (fs.into(), gs.into());
+            let rflags = (flags & 0x5_0ed7).into();
+            let at = X86Regs::at(rip, rsp);
+            let regs = X86Regs { rax, rbx, r8, r15, fs_base, gs_base, rflags, ..at };
+            Regset::X86(regs).as_bytes().to_vec()
+        });
+    let arm = (vec(any::<u64>(), 31), address(), address(), any::<u64>(), any::<u64>()).prop_map(
+        |(mut words, sp, pc, pstate, tpidr)| {
+            words.extend([sp, pc & !3, pstate & 0xf000_0000, tpidr]);
+            words.iter().flat_map(|word| word.to_le_bytes()).collect()
+        },
+    );
+    let leave = vec(region(), 0..4).prop_map(|ranges| {
+        ranges.iter().flatten().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>()
+    });
+    let page = prop_oneof![Just(0), region().prop_map(|[addr, _]| addr)];
+    (page, prop_oneof![x86, arm], leave)
+        .prop_map(|(page, regset, leave)| Given::StartRegs(page, regset, leave))
+}

@@ -1,0 +1,214 @@
+//! What is refused of the ops on memory and of the start by registers.
+//!
+//! A case must never break two rules: what it names would then depend on their order.
+
+use super::{Cases, EXEC_TRUE, WHOLE, all_kept, at, of_ops};
+use crate::raw::Raw;
+use embryo_plan::{
+    ArmRegs, MapFlags, Op, OpCode, PlanBuilder, RawPlan, Reason, Regset, Slot, X86Regs, limits,
+};
+
+const PAGE: u64 = limits::PAGE;
+const END: u64 = limits::ADDRESS_END;
+const UNALIGNED: &str = "the address (it is not page-aligned)";
+const RAGGED: &str = "the length (it is not a multiple of the page)";
+const ZERO: &str = "the length (zero)";
+const BEYOND: &str = "the address (beyond the end of the address space)";
+
+pub(crate) fn cases(cases: &mut Cases) {
+    regions(cases);
+    mappings(cases);
+    stretches(cases);
+    actions(cases);
+    names(cases);
+    registers(cases);
+    starts(cases);
+}
+
+/// Every op on whole pages, of this region.
+fn on_pages(addr: u64, len: u64) -> [Op<'static>; 9] {
+    let flags = MapFlags::empty();
+    [
+        Op::Map { addr, len, prot: 0, flags },
+        Op::MapSlot { slot: Slot(0), addr, len, prot: 0, flags, offset: 0 },
+        Op::Unmap { addr, len },
+        Op::Protect { addr, len, prot: 0 },
+        Op::Remap { addr, len, to: 0, to_len: PAGE },
+        Op::Remap { addr: PAGE, len: PAGE, to: addr, to_len: len },
+        Op::Advise { addr, len, advice: 0 },
+        Op::Lock { addr, len },
+        Op::NameRegion { addr, len, name: c"a" },
+    ]
+}
+
+fn regions(cases: &mut Cases) {
+    for op in on_pages(END - PAGE, PAGE) {
+        assert!(of_ops(all_kept(), &[op, EXEC_TRUE]).build_in_order().is_ok(), "{op}");
+    }
+    for (addr, len, what) in [
+        (PAGE + 1, PAGE, UNALIGNED),
+        (PAGE, PAGE - 1, RAGGED),
+        (PAGE, 0, ZERO),
+        (END, PAGE, BEYOND),
+        (PAGE, END, BEYOND),
+        (PAGE, !(PAGE - 1), BEYOND),
+        (!(PAGE - 1), PAGE, BEYOND),
+    ] {
+        for op in on_pages(addr, len) {
+            cases.range(&op, what);
+        }
+    }
+}
+
+fn mappings(cases: &mut Cases) {
+    let flags = MapFlags::FIXED;
+    cases.range(&Op::Map { addr: 0, len: PAGE, prot: 0, flags }, "the address (fixed at 0)");
+    let flags = MapFlags::empty();
+    let of_file =
+        |len, prot, flags, offset| Op::MapSlot { slot: Slot(0), addr: 0, len, prot, flags, offset };
+    cases.range(&of_file(PAGE, 0, MapFlags::FIXED, 0), "the address (fixed at 0)");
+    cases.range(&Op::Map { addr: 0, len: PAGE, prot: 8, flags }, "the protection");
+    cases.range(&of_file(PAGE, 8, flags, 0), "the protection");
+    cases.range(&Op::Protect { addr: PAGE, len: PAGE, prot: 8 }, "the protection");
+    cases.range(&of_file(PAGE, 0, flags, 1), "the offset");
+    cases.range(&of_file(PAGE, 0, flags, !(PAGE - 1)), "the offset");
+    // A flag that no mapping has.
+    let op = Op::Map { addr: 0, len: PAGE, prot: 0, flags };
+    let mut raw = Raw::of(&of_ops(all_kept(), &[op, EXEC_TRUE]).build().expect("it is a plan"));
+    raw.entries[0].flags = 32.into();
+    cases.bytes(&raw.bytes(), at(0), Reason::UnknownFlags);
+}
+
+fn stretches(cases: &mut Cases) {
+    let slot = Slot(0);
+    for (addr, len, what) in [(1, 0, ZERO), (END, 1, BEYOND), (1, END, BEYOND), (1, !0, BEYOND)] {
+        cases.range(&Op::WriteSlot { slot, addr, len, offset: 0 }, what);
+        cases.range(&Op::ReadSlot { slot, addr, len, offset: 0 }, what);
+        cases.range(&Op::Fill { addr, len, byte: 0 }, what);
+    }
+    for offset in [1 << 63, (1 << 63) - 1, !0] {
+        cases.range(&Op::WriteSlot { slot, addr: 0, len: 1, offset }, "the offset");
+        cases.range(&Op::ReadSlot { slot, addr: 0, len: 1, offset }, "the offset");
+    }
+    cases.range(&Op::Write { addr: END, contents: b"x" }, BEYOND);
+    cases.range(&Op::Write { addr: !0, contents: b"x" }, BEYOND);
+    let nothing = of_ops(all_kept(), &[Op::Write { addr: 0, contents: b"" }, EXEC_TRUE]);
+    cases.built(&nothing, at(0), Reason::Empty);
+    // More than a byte, which would otherwise be a second encoding of its lowest part.
+    let op = Op::Fill { addr: 0, len: 1, byte: 1 };
+    let mut raw = Raw::of(&of_ops(all_kept(), &[op, EXEC_TRUE]).build().expect("it is a plan"));
+    raw.entries[0].args[2] = 0x101.into();
+    cases.bytes(&raw.bytes(), at(0), Reason::OutOfRange("a value"));
+}
+
+fn actions(cases: &mut Cases) {
+    let action = |signal, handler, restorer, mask| Op::SignalAction {
+        signal,
+        flags: !0,
+        handler,
+        restorer,
+        mask,
+    };
+    for signal in [0, 9, 19, 65, !0] {
+        cases.range(&action(signal, 0, 0, 0), "the signal");
+    }
+    cases.range(&action(1, END, 0, 0), "an address");
+    cases.range(&action(1, 0, !0, 0), "an address");
+    cases.range(&action(1, 0, 0, 1 << 8), "the mask");
+    cases.range(&action(1, 0, 0, 1 << 18), "the mask");
+}
+
+fn names(cases: &mut Cases) {
+    let plan = |name: &[u8]| {
+        let name = std::ffi::CString::new(name).expect("no NUL inside");
+        of_ops(all_kept(), &[Op::NameRegion { addr: PAGE, len: PAGE, name: &name }, EXEC_TRUE])
+    };
+    assert!(plan(&[b'a'; limits::REGION_NAME_BYTES_MAX - 1]).build_in_order().is_ok());
+    cases.built(&plan(&[b'a'; limits::REGION_NAME_BYTES_MAX]), at(0), Reason::StringTooLong);
+    cases.built(&plan(b""), at(0), Reason::Empty);
+}
+
+fn started(page: u64, regset: &[u8], leave: &[u8]) -> PlanBuilder {
+    let mut plan = PlanBuilder::new();
+    plan.keep(all_kept()).op(&Op::StartRegs { page, regset, leave });
+    plan
+}
+
+fn registers(cases: &mut Cases) {
+    let x86 = X86Regs::at(PAGE, PAGE);
+    let wide = END.into();
+    for (regs, what) in [
+        (X86Regs { rip: wide, ..x86 }, "the instruction pointer"),
+        (X86Regs { rsp: wide, ..x86 }, "the stack pointer"),
+        (X86Regs { fs_base: wide, ..x86 }, "fs_base"),
+        (X86Regs { gs_base: u64::MAX.into(), ..x86 }, "gs_base"),
+        // Trap, I/O privilege, virtual-8086, and what no processor has.
+        (X86Regs { rflags: (1 << 8).into(), ..x86 }, "rflags"),
+        (X86Regs { rflags: (3 << 12).into(), ..x86 }, "rflags"),
+        (X86Regs { rflags: (1 << 17).into(), ..x86 }, "rflags"),
+        (X86Regs { rflags: (1 << 63).into(), ..x86 }, "rflags"),
+    ] {
+        let plan = started(0, Regset::X86(regs).as_bytes(), &[]);
+        cases.built(&plan, at(0), Reason::OutOfRange(what));
+    }
+    let Some(Regset::Arm(arm)) = Regset::read(&[0; 280]) else { panic!("it is a set of aarch64") };
+    for (regs, what) in [
+        (ArmRegs { pc: (1 << 48).into(), ..arm }, "the program counter"),
+        (ArmRegs { pc: 2.into(), ..arm }, "the program counter"),
+        (ArmRegs { sp: (1 << 48).into(), ..arm }, "the stack pointer"),
+        (ArmRegs { pstate: 1.into(), ..arm }, "pstate"),
+    ] {
+        let plan = started(0, Regset::Arm(regs).as_bytes(), &[]);
+        cases.built(&plan, at(0), Reason::OutOfRange(what));
+    }
+    for len in [1, 159, 161, 168, 279, 281] {
+        cases.built(&started(0, &vec![0; len], &[]), at(0), Reason::DataLength);
+    }
+    cases.built(&started(0, &[], &[]), at(0), Reason::Empty);
+}
+
+fn starts(cases: &mut Cases) {
+    let regs = Regset::X86(X86Regs::at(PAGE, PAGE));
+    let regset = regs.as_bytes();
+    for page in [1, END, !(PAGE - 1)] {
+        cases.built(&started(page, regset, &[]), at(0), Reason::OutOfRange("the page"));
+    }
+    let range = |addr: u64, len: u64| [addr.to_le_bytes(), len.to_le_bytes()].concat();
+    for (addr, len, what) in [
+        (1, PAGE, UNALIGNED),
+        (PAGE, 1, RAGGED),
+        (PAGE, 0, ZERO),
+        (END, PAGE, BEYOND),
+        (PAGE, !(PAGE - 1), BEYOND),
+    ] {
+        // Behind a sound one: each of them is looked at.
+        let leave = [range(PAGE, PAGE), range(addr, len)].concat();
+        cases.built(&started(0, regset, &leave), at(0), Reason::OutOfRange(what));
+    }
+    let most = range(PAGE, PAGE).repeat(limits::RANGES_MAX);
+    assert!(started(0, regset, &most).build_in_order().is_ok());
+    let more = range(PAGE, PAGE).repeat(limits::RANGES_MAX + 1);
+    cases.built(&started(0, regset, &more), at(0), Reason::DataLength);
+    cases.built(&started(0, regset, &most[1..]), at(0), Reason::DataLength);
+
+    let mut plan = started(0, regset, &[]);
+    cases.built(plan.arg(""), WHOLE, Reason::StringsWithRegisters);
+    let mut plan = started(0, regset, &[]);
+    cases.built(plan.env("A", "1"), WHOLE, Reason::StringsWithRegisters);
+    let mut plan = started(0, regset, &[]);
+    cases.built(plan.op(&EXEC_TRUE), at(1), Reason::AfterStart);
+    let mut batch = PlanBuilder::batch();
+    batch.op(&Op::StartRegs { page: 0, regset, leave: &[] });
+    cases.built(&batch, WHOLE, Reason::BatchWithImage);
+
+    // The ops on memory come after what is said of the process, and before its signals.
+    let unmap = Op::Unmap { addr: PAGE, len: PAGE };
+    let action = Op::SignalAction { signal: 1, flags: 0, handler: 0, restorer: 0, mask: 0 };
+    let early = [unmap, Op::NoNewPrivs, EXEC_TRUE];
+    cases.built(&of_ops(all_kept(), &early), at(1), Reason::Order(OpCode::Unmap));
+    let late = [action, unmap, EXEC_TRUE];
+    cases.built(&of_ops(all_kept(), &late), at(1), Reason::Order(OpCode::SignalAction));
+    let again = of_ops(all_kept(), &[unmap, unmap, action, action, EXEC_TRUE]);
+    let again = again.build_in_order().expect("they may be repeated");
+    assert!(RawPlan(again.as_bytes()).check().is_ok());
+}
