@@ -8,13 +8,16 @@ mod before;
 mod launch;
 mod maze;
 mod neighbour;
+mod refusal;
 
 use before::{Before, caller_state, warm_up};
-use embryo::{Cause, Command, Op, Plan, SpawnOptions, Stdio};
+use embryo::{Cause, Command, Op, Plan, SpawnError, SpawnOptions, Stdio, Step};
 use embryo_tests::alone;
 use launch::{Draft, PATIENCE, Way, borrow};
 use maze::Maze;
 use neighbour::{signal, the_child};
+use refusal::Refusal;
+use rustix::event::{PollFd, PollFlags, Timespec};
 use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
 use std::os::fd::AsRawFd;
 use std::sync::Barrier;
@@ -50,9 +53,18 @@ fn round_trip(plan: &Plan, way: Way, token: &str) {
 fn exchange(mut to_child: PipeWriter, mut from_child: PipeReader, token: &str) {
     to_child.write_all(token.as_bytes()).expect("a pipe can be written");
     drop(to_child);
-    let mut came = String::new();
-    from_child.read_to_string(&mut came).expect("a pipe can be read");
-    assert_eq!(came, token);
+    let (mut came, mut chunk) = (Vec::new(), [0; 100]);
+    loop {
+        // Somebody else who has the other end would keep this waiting for ever.
+        let mut polled = [PollFd::new(&from_child, PollFlags::IN)];
+        let ready = rustix::event::poll(&mut polled, Some(&Timespec { tv_sec: 20, tv_nsec: 0 }));
+        assert_eq!(ready, Ok(1), "{token}: neither bytes nor an end came");
+        match from_child.read(&mut chunk).expect("a pipe can be read") {
+            0 => break,
+            count => came.extend_from_slice(&chunk[..count]),
+        }
+    }
+    assert_eq!(String::from_utf8_lossy(&came), token);
 }
 
 /// Runs `run` in all threads at once, each with its number.
@@ -116,6 +128,34 @@ fn a_fault_goes_to_the_thread_whose_fault_it_is() {
             assert_eq!(error.raw_os_error(), Some(thread as i32 + 1), "{error}");
         }
     });
+    before.assert_nothing_left();
+}
+
+/// What waits in a socket for a child that never took it is not left for the next one.
+#[test]
+fn what_a_failed_launch_was_to_be_given_goes_to_nobody_else() {
+    alone!();
+    warm_up();
+    let before = Before::capture();
+    let plan = copier();
+    // A filter is a thread's own. Without either call a child cannot even leave our descriptors, so
+    // it ends before it takes what it was sent.
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            Refusal::always(libc::SYS_close_range).enforce();
+            Refusal::always(libc::SYS_unshare).enforce();
+            let (reader, writer) = pipe().expect("a pipe can be made");
+            for _ in 0..5 {
+                let grants = [reader.as_raw_fd(), writer.as_raw_fd()];
+                let error = embryo::spawn(&plan, &borrow(&grants)).expect_err("it is refused");
+                let step = error.as_spawn().and_then(SpawnError::step);
+                assert_eq!(step, Some(Step::UnshareFds), "{error}");
+            }
+        });
+    });
+    for round in 0..5 {
+        round_trip(&plan, Way::BOTH[round % 2], &format!("round {round}"));
+    }
     before.assert_nothing_left();
 }
 

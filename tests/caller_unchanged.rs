@@ -121,6 +121,54 @@ fn where_clone3_is_refused() {
     });
 }
 
+/// A handler that ran in a child would run in the caller's memory. Here signals rain on the whole group
+/// while children are made, with and without clone3(2) to take the handlers from them.
+#[test]
+fn no_handler_of_the_callers_runs_in_a_child() {
+    use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
+    static CALLER: AtomicI32 = AtomicI32::new(0);
+    static HERE: AtomicU32 = AtomicU32::new(0);
+    static ELSEWHERE: AtomicU32 = AtomicU32::new(0);
+    extern "C" fn count(_: libc::c_int) {
+        // SAFETY: the call takes nothing and changes nothing. It asks the kernel, not a cache.
+        let own = unsafe { libc::syscall(libc::SYS_getpid) };
+        let here = own == libc::c_long::from(CALLER.load(Ordering::Relaxed));
+        let counter = if here { &HERE } else { &ELSEWHERE };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+    alone!();
+    CALLER.store(std::process::id().cast_signed(), Ordering::Relaxed);
+    rustix::process::setpgid(None, None).expect("a child may lead a group");
+    // SAFETY: the handler asks for a number and counts, which may be done anywhere.
+    let before = unsafe { libc::signal(libc::SIGUSR1, count as *const () as libc::sighandler_t) };
+    assert_ne!(before, libc::SIG_ERR);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                // SAFETY: the call takes numbers; the signal is handled.
+                unsafe { libc::kill(0, libc::SIGUSR1) };
+                std::thread::sleep(std::time::Duration::from_micros(50));
+            }
+        });
+        for legacy in [false, true] {
+            if legacy {
+                Refusal::always(libc::SYS_clone3).with(libc::ENOSYS).enforce();
+            }
+            for _ in 0..300 {
+                // The signal's default action is to end the child, before or after it starts.
+                if let Ok(mut child) = Draft::probe(&["exit", "0"]).spawn(Way::AsRouted) {
+                    assert_eq!(child.report().legacy_clone, legacy);
+                    child.wait().expect("it ends");
+                }
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    assert!(HERE.load(Ordering::Relaxed) > 100, "it did not rain");
+    assert_eq!(ELSEWHERE.load(Ordering::Relaxed), 0, "a handler ran in a child");
+}
+
 fn succeed_with_all() {
     let samples = OpCode::ALL.iter().flat_map(|code| samples(*code));
     let launches: usize = samples.map(|sample| succeed(&sample)).sum();
@@ -144,6 +192,7 @@ fn by_ops_of_an_ordinary_user() {
     rerun_as_nobody("by_ops_that_fail");
     rerun_as_nobody("by_ops_on_memory");
     rerun_as_nobody("where_clone3_is_refused");
+    rerun_as_nobody("no_handler_of_the_callers_runs_in_a_child");
 }
 
 /// Runs `spawns` on a thread of its own and checks that this thread, too, is what it was.

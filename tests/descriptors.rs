@@ -13,6 +13,7 @@ use embryo::{Access, Op};
 use embryo_tests::{Report, is_root, rerun_as_nobody, skip};
 use launch::{Draft, Way};
 use rustix::fs::MemfdFlags;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{PipeReader, PipeWriter, Read};
@@ -53,11 +54,25 @@ fn close_all() {
     assert_eq!(result, 0);
 }
 
+/// More numbers than any test here names.
+const ROOM: u64 = 8192;
+
+/// Sees to it that a descriptor may have any number below [`ROOM`]; says whether it may.
+fn make_room() -> bool {
+    let limit = getrlimit(Resource::Nofile);
+    let enough = |limit: Option<u64>| limit.is_none_or(|limit| limit >= ROOM);
+    enough(limit.current)
+        || setrlimit(Resource::Nofile, Rlimit { current: Some(ROOM), ..limit }).is_ok()
+}
+
 /// Goes on in a process that runs this test only and has nothing open but its standard streams.
 macro_rules! alone {
     () => {
         embryo_tests::alone!();
         crate::close_all();
+        if !crate::make_room() {
+            embryo_tests::skip!("RLIMIT_NOFILE cannot be raised to {}", crate::ROOM);
+        }
     };
 }
 pub(crate) use alone;
@@ -330,6 +345,8 @@ fn all_of_this_works_for_an_ordinary_user() {
         "high::more_in_flight_than_the_user_may_have",
         "hostile::the_caller_has_no_standard_streams",
         "hostile::the_caller_closes_what_it_does_not_know",
+        "hostile::the_caller_opens_sockets_where_the_librarys_were",
+        "hostile::the_caller_opens_pidfds_where_the_librarys_were",
         "hostile::a_forked_caller_and_its_parent_spawn_at_once",
     ] {
         rerun_as_nobody(test);

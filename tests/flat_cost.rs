@@ -14,7 +14,7 @@ use std::io::{Read, pipe};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// How far a copied table may reach at most: stdio, and the sockets that were reserved.
-const CUT_MAX: u32 = 32;
+const CUT_MAX: u32 = 64;
 const DESCRIPTORS: usize = 10_000;
 const MIB: usize = 1 << 20;
 

@@ -9,6 +9,7 @@ mod launch;
 mod maze;
 mod neighbour;
 mod silence;
+mod stop;
 
 use before::{Before, warm_up};
 use embryo::{Cause, Error, Plan, Process, SpawnError};
@@ -20,6 +21,7 @@ use silence::{DeadServer, Frozen, Listener};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use stop::Stop;
 
 /// A deadline that is meant to pass.
 const SHORT: Duration = Duration::from_millis(300);
@@ -146,6 +148,7 @@ fn killed_is_a_fault_in_a_caller_that_maps_memory() {
         for _ in 0..3 {
             scope.spawn(|| map_and_unmap(&stop));
         }
+        let _stop = Stop::at_end(&stop);
         for round in 0..60 {
             let way = if round % 10 == 0 { Way::Seed } else { Way::AsRouted };
             let outcome = launch_meanwhile(&plan, way, launch::PATIENCE, || {
@@ -154,12 +157,8 @@ fn killed_is_a_fault_in_a_caller_that_maps_memory() {
             let cause = outcome.map(|process| has_started(process.id().cast_signed()));
             let died =
                 matches!(&cause, Err(Error::Spawn(e)) if matches!(e.cause, Cause::Killed(_)));
-            if !died {
-                stop.store(true, Ordering::Relaxed);
-                panic!("{way:?}, round {round}: {cause:?}");
-            }
+            assert!(died, "{way:?}, round {round}: {cause:?}");
         }
-        stop.store(true, Ordering::Relaxed);
     });
     before.assert_nothing_left();
 }

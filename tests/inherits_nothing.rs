@@ -4,6 +4,7 @@
 //! at one attribute alone where a whole report is at hand.
 
 mod launch;
+mod stop;
 
 use embryo::{Access, ExecFlags, Keep, Op, Plan, SpawnOptions};
 use embryo_tests::{Report, alone, children_of_self, skip, tempdir};
@@ -14,6 +15,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
+use stop::Stop;
 
 /// The caller's mask, as bits of signals: USR2, WINCH and two real-time ones.
 const CALLER_BLOCKS: u64 = 1 << 11 | 1 << 27 | 1 << 39 | 1 << 63;
@@ -92,10 +94,9 @@ fn no_descriptor_while_others_open_and_close() {
             let stop = &stop;
             scope.spawn(move || open_and_close(stop, 900 + thread));
         }
+        let _stop = Stop::at_end(&stop);
         let spawners: Vec<_> = (0..4).map(|_| scope.spawn(|| spawn_checks(&left))).collect();
-        let wrong = spawners.into_iter().flat_map(|s| s.join().expect("it spawns")).collect();
-        stop.store(true, Ordering::Relaxed);
-        wrong
+        spawners.into_iter().flat_map(|spawner| spawner.join().expect("it spawns")).collect()
     });
     assert!(wrong.is_empty(), "{} of {SPAWNS} children: {:?}", wrong.len(), &wrong[..1]);
     assert!(children_of_self().is_empty());
@@ -135,12 +136,10 @@ fn no_disposition_while_another_thread_changes_them() {
                 }
             }
         });
+        let _stop = Stop::at_end(&stop);
         let plan = bare_check(false);
-        let statuses = (0..1000)
-            .map(|number| check(&plan, false, SpawnOptions::new().through_seed(number % 4 == 0)))
-            .collect();
-        stop.store(true, Ordering::Relaxed);
-        statuses
+        let options = |number| SpawnOptions::new().through_seed(number % 4 == 0);
+        (0..1000).map(|number| check(&plan, false, options(number))).collect()
     });
     let wrong = statuses.iter().filter(|status| **status != Some(0));
     assert_eq!(wrong.count(), 0, "{:?}", statuses.iter().find(|status| **status != Some(0)));

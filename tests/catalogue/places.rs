@@ -8,8 +8,9 @@ use embryo::{Op, OpCode};
 use embryo_tests::{Place, probe_path, tempdir};
 use rustix::fs::{Mode, OFlags};
 use rustix::thread::CapabilitySet;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 const UNSEARCHABLE: CapabilitySet =
@@ -154,12 +155,19 @@ fn new_cwd(draft: &mut Draft) -> (PathBuf, Check) {
 
 /// A directory that nobody may enter.
 fn closed(draft: &mut Draft) -> PathBuf {
-    use std::os::unix::fs::PermissionsExt;
+    /// Opens it again: an ordinary user could not remove it otherwise.
+    struct Reopen(PathBuf);
+    impl Drop for Reopen {
+        fn drop(&mut self) {
+            let _ = std::fs::set_permissions(&self.0, Permissions::from_mode(0o755));
+        }
+    }
     let dir = tempdir();
     let path = dir.path().join("closed");
     std::fs::create_dir(&path).expect("one may write there");
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000))
-        .expect("it is one's own");
+    std::fs::set_permissions(&path, Permissions::from_mode(0o000)).expect("it is one's own");
+    // In the order in which they are dropped.
+    draft.hold(Reopen(path.clone()));
     draft.hold(dir);
     path
 }

@@ -90,9 +90,9 @@ fn without_streams(closed: &[RawFd]) {
     }
 }
 
-/// Closes every descriptor but the standard streams, as daemons do, and opens others, which get
-/// the numbers. Some are not close-on-exec.
-fn close_all_and_open_others() -> Vec<OwnedFd> {
+/// Closes every descriptor but the standard streams, as daemons do, and opens files, which get the
+/// numbers. Some are not close-on-exec.
+fn close_all_and_open_files() -> Vec<OwnedFd> {
     close_all();
     let files: Vec<OwnedFd> = (0..40).map(|_| new_file()).collect();
     for file in &files {
@@ -121,7 +121,7 @@ fn the_caller_closes_what_it_does_not_know() {
     alone!();
     before::warm_up();
     for _ in 0..3 {
-        let files = close_all_and_open_others();
+        let files = close_all_and_open_files();
         let identities: Vec<(u64, u64)> = files.iter().map(identity).collect();
         let far = rustix::io::fcntl_dupfd_cloexec(&files[7], 900).expect("it can be copied");
         for _ in 0..2 {
@@ -155,7 +155,7 @@ fn the_caller_closes_what_is_waited_for_in_the_background() {
         children.into_iter().find(|child| child.pid == pid).map(|child| child.state)
     };
     let first = drop_running();
-    let files = close_all_and_open_others();
+    let files = close_all_and_open_files();
     let identities: Vec<(u64, u64)> = files.iter().map(identity).collect();
     let ended = || matches!(state(first), None | Some('Z'));
     assert!(embryo_tests::wait_for(launch::PATIENCE, ended));
@@ -164,6 +164,63 @@ fn the_caller_closes_what_is_waited_for_in_the_background() {
     let second = drop_running();
     assert!(embryo_tests::wait_for(launch::PATIENCE, || state(second).is_none()));
     assert_untouched(&files, &identities);
+}
+
+/// The numbers of the library's sockets are those of other sockets now, to which grants could be sent.
+#[test]
+fn the_caller_opens_sockets_where_the_librarys_were() {
+    alone!();
+    before::warm_up();
+    close_all();
+    let pair = || {
+        let kind = rustix::net::SocketType::SEQPACKET;
+        let flags = rustix::net::SocketFlags::CLOEXEC | rustix::net::SocketFlags::NONBLOCK;
+        rustix::net::socketpair(rustix::net::AddressFamily::UNIX, kind, flags, None)
+    };
+    // So that a pair has other numbers than a pair of the library's had.
+    let _shift = new_file_at(3);
+    let pairs: Vec<_> = (0..30).map(|_| pair().expect("they can be made")).collect();
+    let far = new_file_at(900);
+    for _ in 0..2 {
+        Arrangement::of([(far.as_raw_fd(), 5)]).check();
+        for (one, other) in &pairs {
+            for socket in [one, other] {
+                let received = rustix::io::read(socket, &mut [0u8; 8]);
+                assert_eq!(received, Err(rustix::io::Errno::AGAIN), "it is not ours any more");
+            }
+        }
+    }
+}
+
+/// The numbers of what is waited for in the background are those of other processes now, which are
+/// the caller's to wait for.
+#[test]
+fn the_caller_opens_pidfds_where_the_librarys_were() {
+    use rustix::process::{Pid, PidfdFlags, pidfd_open};
+    alone!();
+    let mut own = std::process::Command::new(embryo_tests::probe_path())
+        .args(["exit", "7"])
+        .spawn()
+        .expect("the probe can be started");
+    let pid = Pid::from_raw(own.id().cast_signed()).expect("it is not 0");
+    let child = Draft::probe(&["sleep", "0.3"]).spawn(Way::AsRouted).expect("it starts");
+    let dropped = child.id().cast_signed();
+    let open = || pidfd_open(pid, PidfdFlags::empty()).expect("nobody has waited for it");
+    if identity(open()) == identity(&child) {
+        own.wait().expect("nobody else has waited for it");
+        embryo_tests::skip!("before Linux 6.9 a pidfd cannot be told from another");
+    }
+    drop(child);
+    close_all();
+    let _pidfds: Vec<OwnedFd> = (0..40).map(|_| open()).collect();
+    let ended = || {
+        let children = embryo_tests::children_of_self();
+        children.iter().all(|child| child.pid != dropped || child.state == 'Z')
+    };
+    assert!(embryo_tests::wait_for(launch::PATIENCE, ended));
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    let status = own.wait().expect("nobody else has waited for it");
+    assert_eq!(status.code(), Some(7));
 }
 
 /// Both have the library's reserved sockets, which are then the same sockets.

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 const RESERVED: usize = 8;
 /// How long a launch waits for one of them before it makes one more: a child that somebody stopped
 /// holds its own until its deadline.
-const PATIENCE: Duration = Duration::from_millis(250);
+const PATIENCE: Duration = Duration::from_secs(2);
 /// A cut above this is worth a word: it costs to copy what lies below it.
 const LOW: i32 = 255;
 
@@ -53,7 +53,11 @@ impl Pool {
             return Ok(());
         }
         self.free.push(Mailbox::make(false)?);
-        self.free.extend((1..RESERVED).map_while(|_| Mailbox::make(false).ok()));
+        // Where numbers are scarce, one has to do.
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        let half = limit.map_or(i32::MAX, |limit| i32::try_from(limit / 2).unwrap_or(i32::MAX));
+        let more = (1..RESERVED).map_while(|_| Mailbox::make(false).ok());
+        self.free.extend(more.take_while(|mailbox| mailbox.child_number() < half));
         self.made = self.free.len();
         Ok(())
     }

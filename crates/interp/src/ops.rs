@@ -190,8 +190,9 @@ fn death_signal(signal: u32, parent: i32) -> Result<()> {
     // signal, and a real-time one has no name that rustix could check.
     let signal = unsafe { Signal::from_raw_unchecked(signal as i32) };
     rustix::process::set_parent_process_death_signal(Some(signal))?;
+    // 0: the parent is outside this pid namespace, and cannot be told from another that is.
     let now = sys::getppid()?;
-    if parent != 0 && now != parent { Err(Errno::SRCH) } else { Ok(()) }
+    if parent != 0 && now != 0 && now != parent { Err(Errno::SRCH) } else { Ok(()) }
 }
 
 fn oom_score_adj(value: i32) -> Result<()> {
