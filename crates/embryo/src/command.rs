@@ -33,7 +33,10 @@ const SIGPIPE: u64 = 1 << 12;
 /// - Every descriptor that was not granted is closed in the child, close-on-exec or not. Grant one
 ///   with [`Command::fd`].
 /// - There is no `pre_exec`: DESIGN.md has a table of what to use instead.
-/// - Dropping a running [`Process`] leaves no zombie.
+/// - Dropping a running [`Process`] leaves no zombie: a thread reaps it, which exists until it has.
+/// - A child that has not started after [`SpawnOptions::timeout`] (ten seconds) is killed.
+/// - The environment reaches the child sorted by name.
+/// - A standard stream that is close-on-exec is not inherited.
 /// - Errors are [`Error`], which converts to [`std::io::Error`] with the kind that std would give.
 /// - A program found in `PATH` that is a script without `#!` is ENOEXEC, unless
 ///   [`Command::shell_fallback`] says otherwise.
@@ -331,7 +334,9 @@ impl Command {
     /// I/O priority; ioprio_set(2). Class 1 is real-time, 2 best-effort, 3 idle; level 0 to 7, 0
     /// is first.
     pub fn io_priority(&mut self, class: u32, level: u32) -> &mut Self {
-        self.io_priority = Some(class << 13 | level);
+        // What does not fit is made a value that the checker refuses.
+        let fits = class < 8 && level < 1 << 13;
+        self.io_priority = Some(if fits { class << 13 | level } else { u32::MAX });
         self
     }
 
@@ -501,8 +506,8 @@ impl Command {
         self
     }
 
-    /// User id: real, effective and saved. As in std, root's supplementary groups are dropped unless
-    /// [`Command::groups`] sets some.
+    /// User id: real, effective and saved. As in std, supplementary groups are dropped where that is
+    /// allowed, unless [`Command::groups`] sets some.
     pub fn uid(&mut self, id: u32) -> &mut Self {
         self.resuid(id, id, id)
     }
@@ -779,7 +784,8 @@ impl Command {
 
     fn add_credentials(&self, plan: &mut PlanBuilder) {
         let mut groups = self.groups.clone();
-        if groups.is_none() && self.uids.is_some() && rustix::process::geteuid().is_root() {
+        // As in std: with the uid go the groups, where they may.
+        if groups.is_none() && self.uids.is_some() && may_set_groups() {
             groups = Some(Vec::new());
         }
         if let Some(groups) = groups {
@@ -872,6 +878,14 @@ impl Command {
         }
         env
     }
+}
+
+/// Whether setgroups(2) is allowed: by CAP_SETGID, and in the user namespace.
+fn may_set_groups() -> bool {
+    let denied = std::fs::read("/proc/self/setgroups").is_ok_and(|text| text.starts_with(b"deny"));
+    let capable = rustix::thread::capabilities(None)
+        .is_ok_and(|sets| sets.effective.contains(rustix::thread::CapabilitySet::SETGID));
+    capable && !denied
 }
 
 struct Draft {

@@ -203,9 +203,7 @@ impl fmt::Display for SpawnError {
             }
             Cause::Killed(None) => f.write_str(": the child died before it had started")?,
             Cause::TimedOut => {
-                f.write_str(
-                    ": the child did not start in time (stopped, or blocked) and was killed",
-                )?;
+                f.write_str(": the child did not start in time (stopped, or blocked)")?;
             }
         }
         if let Some(detail) = &self.detail {

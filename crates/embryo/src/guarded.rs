@@ -31,6 +31,11 @@ impl Guarded {
         identify(self.as_fd()).is_ok_and(|now| now == self.identity)
     }
 
+    /// Lets it go without closing it: the number is the program's now.
+    pub(crate) fn forget(mut self) {
+        std::mem::forget(self.fd.take());
+    }
+
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_ref().map(AsFd::as_fd).expect("the descriptor is there until drop")
     }
@@ -38,7 +43,7 @@ impl Guarded {
 
 impl Drop for Guarded {
     fn drop(&mut self) {
-        if !self.intact() {
+        if self.fd.is_some() && !self.intact() {
             // The number is the program's now.
             std::mem::forget(self.fd.take());
         }

@@ -11,6 +11,7 @@ use object::elf::{FileHeader32, FileHeader64};
 use object::read::elf::{FileHeader, ProgramHeader};
 use std::ffi::{CStr, OsStr};
 use std::io::{ErrorKind, Read};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -313,13 +314,33 @@ fn under(root: &Path, cwd: &Path, path: &[u8]) -> PathBuf {
     }
 }
 
-/// The first bytes of a regular file, as many as the kernel looks at.
+/// What an explanation reads of a file: the kernel looks at 256 bytes of a script, and the program
+/// headers of an ELF file follow its header.
+const HEAD_BYTES_MAX: u64 = 64 << 10;
+
+/// The first bytes of a regular file.
+///
+/// The path is one that a plan or the inside of another root chose, so nothing but a regular file
+/// is opened for reading: a FIFO would block, a device may do anything at an open.
 fn head(file: &Path) -> Option<Vec<u8>> {
-    if !file.metadata().ok()?.is_file() {
+    use rustix::fs::{FileType, Mode, OFlags};
+    let regular = |fd: &OwnedFd| {
+        let stat = rustix::fs::fstat(fd).ok()?;
+        (FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile).then_some(stat)
+    };
+    let looked = rustix::fs::open(file, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let seen = regular(&looked)?;
+    // Through the handle, so that what is opened is what was looked at; not blocking all the same,
+    // should /proc show something else.
+    let handle = format!("/proc/self/fd/{}", looked.as_raw_fd());
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(handle, flags, Mode::empty()).ok()?;
+    let same = regular(&opened)?;
+    if (same.st_dev, same.st_ino) != (seen.st_dev, seen.st_ino) {
         return None;
     }
     let mut bytes = Vec::new();
-    std::fs::File::open(file).ok()?.take(256).read_to_end(&mut bytes).ok()?;
+    std::fs::File::from(opened).take(HEAD_BYTES_MAX).read_to_end(&mut bytes).ok()?;
     Some(bytes)
 }
 
@@ -333,7 +354,7 @@ pub(crate) fn script_interpreter(head: &[u8]) -> Option<&[u8]> {
 
 /// The loader that an ELF file asks for.
 fn elf_loader(file: &Path) -> Option<Vec<u8>> {
-    let bytes = std::fs::read(file).ok()?;
+    let bytes = head(file)?;
     let found = interpreter_of::<FileHeader64<object::Endianness>>(&bytes)
         .or_else(|| interpreter_of::<FileHeader32<object::Endianness>>(&bytes))?;
     Some(found.to_vec())

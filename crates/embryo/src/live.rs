@@ -19,7 +19,6 @@ use embryo_seed::{RequestFlags, RequestKind};
 use embryo_syscall::Errno;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Instant;
 
 /// Contents up to this travel in the message; longer ones as a file in memory.
 const INLINE_CONTENTS_MAX: usize = 16 << 10;
@@ -253,7 +252,7 @@ impl Embryo {
         if let Err(error) = self.send(&message, &context) {
             return Err((error, Some(self)));
         }
-        let deadline = Instant::now() + self.options.timeout;
+        let deadline = seeded::deadline_after(self.options.timeout);
         let (end, trace) =
             seeded::answer(self.socket.as_fd(), self.pidfd(), self.pid as i32, deadline);
         if let End::Fault(fault) = end {
@@ -289,7 +288,7 @@ impl Embryo {
 
     /// Waits for the answer to a batch. An embryo that does not answer is killed.
     fn finish(&mut self, context: &hint::Context<'_>) -> Result<Vec<u64>, Error> {
-        let deadline = Instant::now() + self.options.timeout;
+        let deadline = seeded::deadline_after(self.options.timeout);
         let refused = |fault, cause| context.error(fault, cause, Vec::new());
         match seeded::results(self.socket.as_fd(), deadline) {
             seeded::Answer::Done(results) if results.len() == context.plan.entries().len() => {

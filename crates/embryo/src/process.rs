@@ -255,9 +255,10 @@ impl Drop for Process {
     }
 }
 
-/// SIGKILL, to a process that may have ended.
-pub(crate) fn kill(pidfd: BorrowedFd<'_>) {
-    let _ = sys::pidfd_send_signal(pidfd.as_raw(), SIGKILL);
+/// SIGKILL, to a process that may have ended. False if it may not be killed: it has taken another
+/// uid, and the caller has no CAP_KILL.
+pub(crate) fn kill(pidfd: BorrowedFd<'_>) -> bool {
+    sys::pidfd_send_signal(pidfd.as_raw(), SIGKILL) != Err(Errno::PERM)
 }
 
 fn os(errno: Errno) -> io::Error {

@@ -5,13 +5,16 @@
 
 use crate::guarded::Guarded;
 use crate::process::status_of;
-use rustix::event::{EventfdFlags, PollFd, PollFlags};
+use embryo_syscall::{self as sys, Errno};
+use rustix::event::{PollFd, PollFlags};
+use rustix::pipe::PipeFlags;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 struct Reaper {
     process: u32,
-    wake: Arc<Guarded>,
+    wake: Arc<Wake>,
     incoming: Vec<Guarded>,
 }
 
@@ -28,7 +31,7 @@ pub(crate) fn adopt(pidfd: OwnedFd) {
     if let Some(running) = running {
         running.incoming.push(pidfd);
         if running.wake.intact() {
-            let _ = rustix::io::write(running.wake.as_fd(), &1u64.to_ne_bytes());
+            let _ = rustix::io::write(running.wake.writer.as_fd(), &[1]);
             return;
         }
         // Somebody has closed what it is woken with, so it minds what it has and no more.
@@ -36,21 +39,41 @@ pub(crate) fn adopt(pidfd: OwnedFd) {
     } else {
         incoming.push(pidfd);
     }
-    // Without an eventfd or a thread the child is a zombie after its end, until we exit.
-    let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-    let Ok(wake) = rustix::event::eventfd(0, flags).and_then(Guarded::new) else {
-        return;
-    };
+    // Without a pipe or a thread the child is a zombie after its end, until we exit. A pipe, since an
+    // eventfd shares its inode with every other and could not be told from the program's.
+    let flags = PipeFlags::CLOEXEC | PipeFlags::NONBLOCK;
+    let Ok((reader, writer)) = rustix::pipe::pipe_with(flags) else { return };
+    let (Ok(reader), Ok(writer)) = (Guarded::new(reader), Guarded::new(writer)) else { return };
+    let wake = Wake { reader, writer };
     let wake = Arc::new(wake);
     let theirs = Arc::clone(&wake);
     let thread = std::thread::Builder::new().name("embryo-reaper".into());
+    // The program's signals are not for a thread that it does not know of. 32 and 33 are glibc's own.
+    let caller_mask = sys::set_mask(!(1 << 31 | 1 << 32)).ok();
     let started = thread.stack_size(64 << 10).spawn(move || reap(&theirs));
+    let _ = caller_mask.map(sys::set_mask);
     if started.is_ok() {
         *reaper = Some(Reaper { process: std::process::id(), wake, incoming });
     }
 }
 
-fn reap(wake: &Arc<Guarded>) {
+/// What the reaper is woken with.
+struct Wake {
+    reader: Guarded,
+    writer: Guarded,
+}
+
+impl Wake {
+    fn intact(&self) -> bool {
+        self.reader.intact() && self.writer.intact()
+    }
+}
+
+/// How often a child is asked for that has ended and cannot be reaped, since a tracer has not let it
+/// go yet.
+const TRACED_PATIENCE: Duration = Duration::from_millis(50);
+
+fn reap(wake: &Arc<Wake>) {
     let mut children: Vec<Guarded> = Vec::new();
     loop {
         {
@@ -72,16 +95,37 @@ fn reap(wake: &Arc<Guarded>) {
         let wake = wake.intact().then_some(wake);
         let mut polled: Vec<PollFd<'_>> = wake
             .into_iter()
-            .map(|wake| wake.as_fd())
+            .map(|wake| wake.reader.as_fd())
             .chain(children.iter().map(Guarded::as_fd))
             .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
             .collect();
         let _ = rustix::event::poll(&mut polled, None);
+        let from_wake = usize::from(wake.is_some());
+        let woken = polled.iter().take(from_wake).filter(|fd| !fd.revents().is_empty()).count();
         drop(polled);
         if let Some(wake) = wake.filter(|wake| wake.intact()) {
-            let _ = rustix::io::read(wake.as_fd(), &mut [0u8; 8]);
+            let _ = rustix::io::read(wake.reader.as_fd(), &mut [0u8; 64]);
         }
-        children
-            .retain(|child| child.intact() && matches!(status_of(child.as_fd(), false), Ok(None)));
+        let before = children.len();
+        children = children.into_iter().filter_map(still_there).collect();
+        if woken == 0 && children.len() == before {
+            std::thread::sleep(TRACED_PATIENCE);
+        }
+    }
+}
+
+/// The child, if it has yet to end.
+fn still_there(child: Guarded) -> Option<Guarded> {
+    if !child.intact() {
+        return None;
+    }
+    match status_of(child.as_fd(), false) {
+        Ok(None) => Some(child),
+        // No pidfd any more: the number is the program's. Before Linux 6.9 its inode does not tell.
+        Err(Errno::BADF | Errno::INVAL) => {
+            child.forget();
+            None
+        }
+        _ => None,
     }
 }

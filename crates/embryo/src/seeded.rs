@@ -40,7 +40,7 @@ pub(crate) fn launch(
     timeout: Duration,
     trace: bool,
 ) -> Result<Direct, Fault> {
-    let deadline = Instant::now() + timeout;
+    let deadline = deadline_after(timeout);
     let flags = if trace { RequestFlags::TRACE } else { 0 };
     let message = Message { kind: RequestKind::Launch, flags, plan, owner: None, grants };
     let (mut direct, socket) = make(timeout, |socket| send(socket, &message))?;
@@ -101,7 +101,7 @@ pub(crate) fn answer(
             // Asked first: what a dead one had to say lies in the socket.
             let dead = wait_dead(pidfd, Duration::ZERO);
             if dead && !readable(socket, Instant::now())
-                || entering && still_seed(pid) != Some(true)
+                || entering && still_seed(pid) == Some(false)
             {
                 break;
             }
@@ -169,6 +169,12 @@ fn reaped_already(pidfd: BorrowedFd<'_>) -> Entered {
     }
 }
 
+/// When a launch that begins now has to have come to an end. Longer than a year is a year.
+pub(crate) fn deadline_after(timeout: Duration) -> Instant {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+    Instant::now() + timeout.min(YEAR)
+}
+
 fn still_seed(pid: i32) -> Option<bool> {
     crate::procfs::name(pid).map(|name| name == SEED_NAME.to_bytes())
 }
@@ -209,7 +215,13 @@ fn message(socket: BorrowedFd<'_>) -> Option<Vec<u8>> {
         Ok(0) => Vec::new(),
         _ => vec![0u8; REPLY_LEN + limits::ENTRIES_MAX as usize * 8],
     };
-    let (len, _) = sys::recv_with_fds(socket.as_raw(), &mut message, &mut [], false).ok()?;
+    // A seed that exits with requests unread leaves an error, which comes before what it said.
+    let mut receive = || sys::recv_with_fds(socket.as_raw(), &mut message, &mut [], false);
+    let (len, _) = match receive() {
+        Err(Errno::CONNRESET) => receive(),
+        other => other,
+    }
+    .ok()?;
     message.truncate(len);
     Some(message)
 }

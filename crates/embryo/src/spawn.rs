@@ -165,30 +165,59 @@ pub(crate) fn settle(
         End::Killed => (killed, Cause::Killed(None)),
         End::TimedOut => (Fault::step(Step::Killed, Errno::TIMEDOUT), Cause::TimedOut),
     };
-    let signal = bury(launched.pidfd);
-    let cause = if let Cause::Killed(_) = cause { Cause::Killed(signal) } else { cause };
-    Err(context.error(fault, cause, trace))
+    let buried = bury(launched.pidfd);
+    let cause = if let Cause::Killed(_) = cause { Cause::Killed(buried.signal) } else { cause };
+    let mut error = context.failed(fault, cause, trace);
+    if cause == Cause::TimedOut {
+        error.detail = Some(match buried.gone {
+            true => "it was killed".to_owned(),
+            false => {
+                "it could not be killed (it has another uid and the caller no CAP_KILL, or it \
+                      waits where nothing ends it), and may yet start"
+                    .to_owned()
+            }
+        });
+    }
+    Err(Error::Spawn(Box::new(error)))
 }
 
-/// Reaps a child that failed; returns the signal that killed it, if one did.
-pub(crate) fn bury(pidfd: std::os::fd::OwnedFd) -> Option<i32> {
+/// What became of a child that failed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Buried {
+    /// Whether it is dead.
+    gone: bool,
+    /// The signal that killed it, if one did.
+    signal: Option<i32>,
+}
+
+/// Reaps a child that failed.
+pub(crate) fn bury(pidfd: std::os::fd::OwnedFd) -> Buried {
     if !wait_dead(pidfd.as_fd(), Duration::from_secs(1)) {
         // It cannot die yet (a file server that does not answer): somebody else has to wait.
         reaper::adopt(pidfd);
-        return None;
+        return Buried { gone: false, signal: None };
     }
     let status = match status_of(pidfd.as_fd(), false) {
+        Ok(None) => {
+            // Dead, and kept by a tracer.
+            reaper::adopt(pidfd);
+            None
+        }
         Ok(ended) => ended.map(|ended| ended.status),
         Err(_) => reaped_status(pidfd.as_fd()),
     };
-    status.and_then(|status| status.signal())
+    Buried { gone: true, signal: status.and_then(|status| status.signal()) }
 }
 
 impl hint::Context<'_> {
     /// The error for a fault, with all that can be found out about it.
     pub(crate) fn error(&self, fault: Fault, cause: Cause, trace: Vec<TraceRecord>) -> Error {
+        Error::Spawn(Box::new(self.failed(fault, cause, trace)))
+    }
+
+    fn failed(&self, fault: Fault, cause: Cause, trace: Vec<TraceRecord>) -> SpawnError {
         let (object, detail, hint) = self.explain(fault, cause);
-        Error::Spawn(Box::new(SpawnError { fault, cause, object, detail, hint, trace }))
+        SpawnError { fault, cause, object, detail, hint, trace }
     }
 
     /// The records with the names of their ops.

@@ -66,7 +66,8 @@ impl StdioSource for std::io::PipeWriter {}
 impl StdioSource for std::os::unix::net::UnixStream {}
 impl StdioSource for std::net::TcpStream {}
 
-/// The caller's own standard stream, if it is open.
+/// The caller's own standard stream, if it is open. One that is close-on-exec is not: exec would
+/// have closed it, and it is something else that got the number.
 pub(crate) fn own(number: u32) -> Option<BorrowedFd<'static>> {
     // The handles of std live for ever, and borrowing from them is safe whatever is open.
     static STREAMS: std::sync::LazyLock<(std::io::Stdin, std::io::Stdout, std::io::Stderr)> =
@@ -76,5 +77,6 @@ pub(crate) fn own(number: u32) -> Option<BorrowedFd<'static>> {
         1 => STREAMS.1.as_fd(),
         _ => STREAMS.2.as_fd(),
     };
-    rustix::io::fcntl_getfd(fd).is_ok().then_some(fd)
+    let open = rustix::io::fcntl_getfd(fd);
+    open.is_ok_and(|flags| !flags.contains(rustix::io::FdFlags::CLOEXEC)).then_some(fd)
 }

@@ -11,7 +11,7 @@ use crate::start::Image;
 use crate::trace::Trace;
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicU32, Ordering};
-use embryo_plan::Plan;
+use embryo_plan::{Plan, limits};
 use embryo_syscall::{self as sys, CloseRange, Errno};
 
 /// Descriptors below this are stdio. They are always copied: nobody writes an executable through
@@ -147,6 +147,7 @@ pub unsafe extern "C" fn enter(brief: *mut c_void) -> ! {
         control: -1,
         owner: -1,
         clean_table: false,
+        table_end: limits::FD_MAX.wrapping_add(1),
         parent: brief.parent,
         caller_mask: brief.caller_mask,
         dispositions: brief.dispositions,
@@ -171,7 +172,11 @@ pub unsafe extern "C" fn enter(brief: *mut c_void) -> ! {
 fn own_descriptors(brief: &Brief<'_>, context: &mut Context<'_>) -> Result<(), Fault> {
     let since = context.clock();
     let mut outcome = sys::close_range(brief.cut, u32::MAX, CloseRange::Unshare);
-    if outcome.is_err() {
+    if outcome.is_ok() {
+        // What was copied, what arrives, and what either may have to make way to.
+        let slots = context.slots.len() as u32;
+        context.table_end = brief.cut.wrapping_add(slots.wrapping_mul(2)).wrapping_add(64);
+    } else {
         // close_range(2) is missing or filtered. Never close in the shared table: copy it whole.
         outcome = sys::unshare_files();
     }

@@ -5,7 +5,7 @@
 //! is to have is vacated first. That makes swaps and cycles of any length ordinary.
 
 use crate::fault::{Fault, Step};
-use embryo_plan::{Op, Plan, Slot, limits};
+use embryo_plan::{Op, Plan, Slot};
 use embryo_syscall::{CloseRange, Errno, Result};
 
 /// Where each slot's descriptor lies now, and one more that the executor itself needs.
@@ -67,21 +67,23 @@ impl Descriptors<'_> {
     }
 
     /// Sees to it that exec leaves open what the plan put somewhere and nothing else. `image` is
-    /// the descriptor of an image that stays open across exec, or -1.
+    /// the descriptor of an image that stays open across exec, or -1; `table_end` is above every open
+    /// number.
     pub(crate) fn close_others(
         &self,
         plan: &Plan<'_>,
         image: i32,
+        table_end: u32,
     ) -> core::result::Result<(), Fault> {
         let mut from = 0u32;
         // The numbers ascend, which the checker saw to.
         for op in plan.ops().flatten() {
             if let Op::PutFd { fd, .. } | Op::OpenNull { fd, .. } = op {
-                mark_gap(from, fd, image)?;
+                mark_gap(from, fd, image, table_end)?;
                 from = fd.wrapping_add(1);
             }
         }
-        mark_gap(from, u32::MAX, image)
+        mark_gap(from, u32::MAX, image, table_end)
     }
 }
 
@@ -97,19 +99,19 @@ impl Descriptors<'_> {
 }
 
 /// Marks `from..to` close-on-exec, sparing one number.
-fn mark_gap(from: u32, to: u32, spare: i32) -> core::result::Result<(), Fault> {
+fn mark_gap(from: u32, to: u32, spare: i32, end: u32) -> core::result::Result<(), Fault> {
     let spare = spare as u32;
     let marked = if (from..to).contains(&spare) {
-        mark(from, spare).and_then(|()| mark(spare.wrapping_add(1), to))
+        mark(from, spare, end).and_then(|()| mark(spare.wrapping_add(1), to, end))
     } else {
-        mark(from, to)
+        mark(from, to, end)
     };
     marked.map_err(|errno| Fault::step(Step::CloseOthers, errno))
 }
 
 /// Marks `from..to` close-on-exec. Marking rather than closing lets a slow close (of a file on
 /// FUSE or NFS) happen in exec, after the caller has been let go.
-fn mark(from: u32, to: u32) -> Result<()> {
+fn mark(from: u32, to: u32, end: u32) -> Result<()> {
     if from >= to {
         return Ok(());
     }
@@ -119,10 +121,6 @@ fn mark(from: u32, to: u32) -> Result<()> {
         Err(Errno::INVAL | Errno::NOSYS | Errno::PERM) => {}
         Err(errno) => return Err(errno),
     }
-    // No number is open above the largest limit that ever was; the present one is a fair guess at
-    // it, and the floor covers a limit that was lowered since.
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let end = limit.unwrap_or(u64::MAX).clamp(4096, u64::from(limits::FD_MAX) + 1) as u32;
     for fd in from..to.min(end) {
         match embryo_syscall::fcntl_setfd(fd as i32, true) {
             Ok(()) | Err(Errno::BADF) => {}

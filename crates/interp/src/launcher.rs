@@ -26,7 +26,8 @@ use rustix::mm::{MapFlags, MprotectFlags, ProtFlags};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::futex;
 
-const PAGE: usize = 4096;
+/// The largest page that the machine's kernels use: a guard has to be at least one.
+const PAGE: usize = if cfg!(target_arch = "aarch64") { 64 << 10 } else { 4096 };
 const STACK: usize = 64 << 10;
 /// What a child sends at its end: nothing, until exec sets SIGCHLD, once it can no longer fail. So a
 /// child that never became its image is nobody's ordinary child, which tells the two apart, and
@@ -222,7 +223,11 @@ pub fn launch(launch: &Launch<'_>, arena: Arena) -> (Result<Launched, Fault>, Op
     let brief = unsafe { &mut *brief };
     let cloned = clone_child(brief, arena.stack(), &mut pidfd);
     let gone = match cloned {
-        Ok(child) => wait_gone(shared, pidfd, child.pid, launch.timeout),
+        Ok(child) => {
+            // The child has a mask of its own by now, and a wait may be long.
+            let _ = sys::set_mask(caller_mask);
+            wait_gone(shared, pidfd, child.pid, launch.timeout)
+        }
         Err(_) => Gone::InTime,
     };
     let _ = sys::set_mask(caller_mask);

@@ -23,6 +23,8 @@ pub struct Context<'a> {
     /// in a seed, where a number put by an earlier message counts too. In a directly made child
     /// the creator's are there, as they are.
     pub clean_table: bool,
+    /// Above every number that is open in the task's table, for kernels that cannot mark a range.
+    pub table_end: u32,
     /// The pid that the parent must have when a death signal is set; 0 if nobody asked.
     pub parent: i32,
     /// The mask of the thread that spawned, for a plan that keeps it.
@@ -262,6 +264,7 @@ mod tests {
                 control: -1,
                 owner: -1,
                 clean_table: false,
+                table_end: 0,
                 parent: 0,
                 caller_mask: 0,
                 dispositions: Dispositions::Any,

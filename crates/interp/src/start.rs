@@ -58,7 +58,7 @@ pub unsafe fn start(
         return fail(errno);
     }
     if !context.clean_table
-        && let Err(fault) = fds.close_others(plan, if stays { file } else { -1 })
+        && let Err(fault) = fds.close_others(plan, if stays { file } else { -1 }, context.table_end)
     {
         return fault;
     }
@@ -111,10 +111,16 @@ unsafe fn exec_file(path: &CStr, flags: ExecFlags, image: &Image) -> Errno {
     let argv = image.argv.wrapping_sub(1);
     // SAFETY: the spare element in front of argv[0], which this execution owns.
     unsafe { argv.write(SHELL.as_ptr()) };
+    // SAFETY: argv[0], likewise.
+    let name = unsafe { image.argv.read() };
     // SAFETY: argv[0], which exists since the checker refuses an empty argv.
     unsafe { image.argv.write(path.as_ptr()) };
     // SAFETY: the arrays are those of the caller with one element more in front.
-    unsafe { sys::execve(SHELL, argv, image.envp) }
+    let _ = unsafe { sys::execve(SHELL, argv, image.envp) };
+    // There is no shell. A search may go on with the next file, which is to find its own name.
+    // SAFETY: as above.
+    unsafe { image.argv.write(name) };
+    Errno::NOEXEC
 }
 
 /// The rules of execvp(3): a name with a slash is a path; an unreadable candidate is remembered

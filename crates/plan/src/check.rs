@@ -430,6 +430,8 @@ fn check_range(op: &Op<'_>) -> Result<(), Reason> {
         Op::IoPriority { value } => {
             within(value >> 13 <= 3 && value & 0x1fff <= 7, "the I/O priority")
         }
+        // All ones asks for the persona and sets none.
+        Op::Personality { persona } => within(persona != u32::MAX, "the persona"),
         Op::Umask { mode } => within(mode <= 0o777, "the mode"),
         Op::DeathSignal { signal } => {
             within((1..=limits::SIGNAL_MAX).contains(&signal), "the signal")

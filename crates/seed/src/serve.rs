@@ -131,6 +131,7 @@ impl Seed {
             control: self.control,
             owner: self.owner,
             clean_table: true,
+            table_end: 0,
             parent: request.owner,
             caller_mask: request.caller_mask,
             dispositions: if self.owner < 0 {
@@ -374,10 +375,8 @@ fn pointers(plan: &Plan<'_>, room: &mut [*const c_char]) -> Result<Image, Errno>
     table.fill(core::ptr::null());
     fill(table, argv_at, plan.argv())?;
     fill(table, envp_at, plan.envp())?;
-    let argv = table.get_mut(argv_at).ok_or(Errno::NOMEM)?;
-    let argv: *mut *const c_char = argv;
-    let envp = argv.wrapping_add(envp_at.wrapping_sub(argv_at));
-    Ok(Image { argv, envp })
+    let table = table.as_mut_ptr();
+    Ok(Image { argv: table.wrapping_add(argv_at), envp: table.wrapping_add(envp_at) })
 }
 
 fn fill<'a>(
