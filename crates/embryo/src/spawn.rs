@@ -78,11 +78,15 @@ pub struct TraceRecord {
 pub struct LaunchReport {
     /// Who executed the plan.
     pub route: Route,
-    /// Descriptors below this number were copied to the child's table for the time of its build.
+    /// Descriptors below this number were copied to the child's table.
+    ///
+    /// The kernel copies in units of 64 numbers and closes again what lies beyond the cut, so a file
+    /// with a number below 64 is in the child for the time of one system call; one with a higher number
+    /// than that and the cut never is.
     pub cut: u32,
-    /// No low-numbered socket could be had, so the cut rose above a grant: for the time of the
-    /// build the child held copies of other descriptors, and the launch cost what copying them
-    /// costs.
+    /// None of the reserved low-numbered sockets could be had, so the cut rose: the launch cost
+    /// what copying other descriptors costs, and, unless that was a socket with a high number, the
+    /// child held the copies for the time of its build.
     pub cut_raised: bool,
     /// clone3(2) was refused and clone(2) served.
     pub legacy_clone: bool,
