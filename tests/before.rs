@@ -7,8 +7,9 @@
 #![allow(dead_code, reason = "every test that includes this uses a part of it")]
 
 use crate::launch::{Draft, Way};
-use embryo_tests::{CallerState, Leftovers, Text};
+use embryo_tests::{CallerState, Leftovers, Text, wait_for};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// What the library's descriptors refer to.
 static KEPT: Mutex<Vec<Text>> = Mutex::new(Vec::new());
@@ -47,14 +48,27 @@ impl Before {
         Self { leftovers: Leftovers::capture(), kept: kept_now() }
     }
 
+    /// Looks again, until nothing is left or some time has passed: for tests that let processes go, whose
+    /// reaper ends a moment after the last of them.
+    #[track_caller]
+    pub(crate) fn assert_nothing_left_soon(&self) {
+        let _ = wait_for(Duration::from_secs(10), || self.left().is_empty());
+        self.assert_nothing_left();
+    }
+
     /// Looks again.
     #[track_caller]
     pub(crate) fn assert_nothing_left(&self) {
+        let left = self.left();
+        assert!(left.is_empty(), "something was left:\n  {}", left.join("\n  "));
+        assert_eq!(kept_now(), self.kept, "the library keeps other descriptors");
+    }
+
+    fn left(&self) -> Vec<String> {
         let mut left = self.leftovers.diff(&Leftovers::capture());
         let kept = self.kept.iter().map(|file| format!("{file:?}")).collect::<Vec<_>>();
         left.retain(|line| !kept.iter().any(|file| line.contains(file)));
-        assert!(left.is_empty(), "something was left:\n  {}", left.join("\n  "));
-        assert_eq!(kept_now(), self.kept, "the library keeps other descriptors");
+        left
     }
 }
 
