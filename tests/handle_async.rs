@@ -29,11 +29,17 @@ fn in_tokio<T>(future: impl Future<Output = T>) -> T {
     })
 }
 
+/// The state before, once the library and tokio have made what they keep for good.
+fn warmed_up() -> Before {
+    warm_up();
+    in_tokio(async {});
+    Before::capture()
+}
+
 #[test]
 fn many_ends_are_awaited_at_once() {
     alone!();
-    warm_up();
-    let before = Before::capture();
+    let before = warmed_up();
     in_tokio(async {
         let mut tasks = tokio::task::JoinSet::new();
         for code in 0..50 {
@@ -100,8 +106,7 @@ fn waiting_closes_a_pipe_that_nobody_took() {
 #[test]
 fn dropping_leaves_no_zombie() {
     alone!();
-    warm_up();
-    let before = Before::capture();
+    let before = warmed_up();
     in_tokio(async {
         let start = || probe(&["sleep", "0.05"]).spawn().unwrap().into_async().unwrap();
         let mut cancelled = start();
