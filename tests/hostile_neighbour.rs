@@ -115,7 +115,9 @@ fn stopped_and_continued_in_time_is_no_fault() {
     }
 }
 
-/// With SIGCHLD ignored the kernel reaps children itself, before anybody can ask how they ended.
+/// With SIGCHLD ignored the kernel reaps children itself, before anybody can ask how they ended. A
+/// child that was never more than ours is not among them; a seed is, and only a kernel that tells
+/// the status after that (Linux 6.15) leaves a trace of its having been killed.
 #[test]
 fn killed_is_a_fault_though_sigchld_is_ignored() {
     alone!();
@@ -124,14 +126,26 @@ fn killed_is_a_fault_though_sigchld_is_ignored() {
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
     let maze = Maze::new();
     let plan = maze.search_for(Duration::from_secs(20));
-    for way in Way::BOTH {
+    let ways = if kernel_is_at_least(6, 15) { &Way::BOTH[..] } else { &[Way::AsRouted] };
+    for way in ways {
         for _ in 0..10 {
-            let outcome = launch_meanwhile(&plan, way, launch::PATIENCE, || {
+            let outcome = launch_meanwhile(&plan, *way, launch::PATIENCE, || {
                 signal(the_child().pid, libc::SIGKILL);
             });
             assert!(matches!(fault(outcome).cause, Cause::Killed(_)), "{way:?}");
         }
     }
+    if ways.len() < Way::BOTH.len() {
+        skip!("this kernel forgets how a seed ended that it has reaped; the other way was tested");
+    }
+}
+
+fn kernel_is_at_least(major: u32, minor: u32) -> bool {
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    let mut next = || numbers.next().and_then(Result::ok).unwrap_or(0);
+    (next(), next()) >= (major, minor)
 }
 
 /// A dying child holds on to the caller's address space for a moment, and the longer the busier

@@ -151,9 +151,8 @@ fn no_disposition_while_another_thread_changes_them() {
 fn set_disposition(signal: i32, handler: usize) {
     // Handler, flags, restorer where there is one, and mask: all words are 0 but the first.
     let action = [handler, 0, 0, 0, 0];
-    // SAFETY: the kernel's structure is no longer than these words, and no handler is installed
-    // that could not run: the callers pass default, ignore, or a function of ours with SA_RESTORER
-    // not needed because it never runs.
+    // SAFETY: the kernel's structure is no longer than these words. The one handler that is ever
+    // set is for signals that nobody sends, so that it lacks a restorer does not matter.
     let result = unsafe {
         libc::syscall(
             libc::SYS_rt_sigaction,

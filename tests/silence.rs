@@ -99,7 +99,6 @@ impl Drop for DeadServer {
 pub(crate) struct Frozen {
     dir: PathBuf,
     thaw: (&'static str, &'static str),
-    members: &'static str,
 }
 
 impl Frozen {
@@ -114,18 +113,19 @@ impl Frozen {
         let make = |(root, freeze, thaw): (&str, (&str, &str), _)| {
             let dir = Path::new(root).join(format!("embryo-test-{}", std::process::id()));
             std::fs::create_dir(&dir).ok()?;
-            let members = "cgroup.procs";
-            let frozen = Self { dir, thaw, members };
+            let frozen = Self { dir, thaw };
             std::fs::write(frozen.dir.join(freeze.0), freeze.1).ok()?;
             Some(frozen)
         };
         kinds.into_iter().filter_map(make).collect()
     }
 
-    /// Puts a process in.
+    /// Puts a process in, unless it has ended.
     pub(crate) fn take(&self, pid: i32) {
-        std::fs::write(self.dir.join(self.members), pid.to_string())
-            .unwrap_or_else(|e| panic!("{} takes no member: {e}", self.dir.display()));
+        match std::fs::write(self.dir.join("cgroup.procs"), pid.to_string()) {
+            Err(e) if e.raw_os_error() == Some(libc::ESRCH) => {}
+            outcome => outcome.unwrap_or_else(|e| panic!("{self} takes no member: {e}")),
+        }
     }
 
     /// Lets its members go on.

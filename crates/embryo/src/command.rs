@@ -35,6 +35,8 @@ const SIGPIPE: u64 = 1 << 12;
 /// - There is no `pre_exec`: DESIGN.md has a table of what to use instead.
 /// - Dropping a running [`Process`] leaves no zombie: a thread reaps it, which exists until it has.
 /// - A child that has not started after [`SpawnOptions::timeout`] (ten seconds) is killed.
+/// - No signal is blocked in the child; std passes the thread's mask on, as
+///   [`Command::keep_signal_mask`] does.
 /// - The environment reaches the child sorted by name.
 /// - A standard stream that is close-on-exec is not inherited.
 /// - Errors are [`Error`], which converts to [`std::io::Error`] with the kind that std would give.
