@@ -449,6 +449,26 @@ fn general_hint(op: &Op<'_>, errno: Errno) -> Option<&'static str> {
 mod tests {
     use super::*;
 
+    /// A jail may put anything where a program is looked for, and its explanation is read by a
+    /// caller that may be root.
+    #[test]
+    fn nothing_but_a_regular_file_is_read_to_explain_it() {
+        let dir = std::env::temp_dir().join(format!("embryo-hint-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("it can be made");
+        let fifo = dir.join("fifo");
+        let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+        assert!(made.is_ok_and(|status| status.success()), "mkfifo(1) is part of every system");
+        let endless = dir.join("endless");
+        std::os::unix::fs::symlink("/dev/zero", &endless).expect("it can be made");
+        let long = dir.join("long");
+        std::fs::write(&long, vec![b'x'; 1 << 20]).expect("it can be written");
+        assert_eq!(head(&fifo), None);
+        assert_eq!(head(&endless), None);
+        assert_eq!(head(&dir), None);
+        assert_eq!(head(&long).map(|bytes| bytes.len() as u64), Some(HEAD_BYTES_MAX));
+        std::fs::remove_dir_all(&dir).expect("it is ours");
+    }
+
     #[test]
     fn the_interpreter_of_a_script_is_its_first_word() {
         let check = |head: &[u8], expect: Option<&[u8]>| {

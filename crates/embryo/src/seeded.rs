@@ -372,6 +372,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_deadline_that_never_comes_is_one() {
+        assert!(deadline_after(Duration::MAX) > Instant::now() + Duration::from_secs(3600));
+    }
+
+    #[test]
     fn the_seeds_own_plan_is_one_and_runs_directly() {
         assert_eq!(seed_plan().as_plan().route(), embryo_plan::Route::Direct);
         assert_eq!(seed_plan().as_plan().slots(), 2);

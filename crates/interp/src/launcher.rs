@@ -222,15 +222,12 @@ pub fn launch(launch: &Launch<'_>, arena: Arena) -> (Result<Launched, Fault>, Op
     // SAFETY: just written; shared from here on, and changed only before there is a child.
     let brief = unsafe { &mut *brief };
     let cloned = clone_child(brief, arena.stack(), &mut pidfd);
+    // The child has a mask of its own by now, and the wait for it may be long.
+    let _ = sys::set_mask(caller_mask);
     let gone = match cloned {
-        Ok(child) => {
-            // The child has a mask of its own by now, and a wait may be long.
-            let _ = sys::set_mask(caller_mask);
-            wait_gone(shared, pidfd, child.pid, launch.timeout)
-        }
+        Ok(child) => wait_gone(shared, pidfd, child.pid, launch.timeout),
         Err(_) => Gone::InTime,
     };
-    let _ = sys::set_mask(caller_mask);
 
     let arena_back = |arena: &mut ManuallyDrop<Arena>| {
         // SAFETY: taken once, and only when no child uses the arena any more.

@@ -367,6 +367,7 @@ fn range_cases(cases: &mut Cases) {
     cases.range(&Op::IoPriority { value: 4 << 13 }, "the I/O priority");
     cases.range(&Op::IoPriority { value: 8 }, "the I/O priority");
     cases.range(&Op::Umask { mode: 0o1000 }, "the mode");
+    cases.range(&Op::Personality { persona: u32::MAX }, "the persona");
     cases.range(&Op::DeathSignal { signal: 0 }, "the signal");
     cases.range(&Op::DeathSignal { signal: 65 }, "the signal");
     for set in [1 << 8, 1 << 18] {
