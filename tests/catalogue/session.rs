@@ -20,7 +20,7 @@ pub(super) const SAMPLES: &[Sample] = &[
     Sample::new(OpCode::SetPgid, "a new group", |draft| {
         draft.op(&Op::SetPgid { pgid: 0 });
         Box::new(|child| {
-            let here = rustix::process::getsid(None).expect("one has a session").as_raw_pid();
+            let here = embryo_tests::session();
             let Report { pid, sid, pgid, .. } = child.report;
             assert_eq!((sid, pgid), (here, pid));
             assert_eq!((child.stat(5), child.stat(6)), (pid.into(), here.into()));

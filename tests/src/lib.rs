@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 
 pub use caller::{CallerState, Disposition};
 pub use leftovers::{Child, Leftovers, assert_nothing_left, children_of_self, descendants_of_self};
+pub use observe::session;
 pub use report::{
     AltStack, Capabilities, Fd, Ids, Limit, Place, Report, Schedule, Seccomp, Signals, Tty,
 };

@@ -394,8 +394,9 @@ fn group() -> i32 {
     unsafe { libc::getpgid(0) }
 }
 
-/// Like [`group`].
-fn session() -> i32 {
+/// The calling process's session, likewise 0 if it is from outside the pid namespace.
+#[must_use]
+pub fn session() -> i32 {
     // SAFETY: the call takes a number and changes nothing.
     unsafe { libc::getsid(0) }
 }

@@ -4,7 +4,7 @@
 //! the kernel lets the terminal stop no such group, since no shell watches it (setpgid(2)). It must
 //! never say so of a job of a shell.
 
-use rustix::process::{getpgrp, getpid, getsid};
+use embryo_syscall::getpid;
 use std::fs;
 
 /// How far up the tree of processes it looks.
@@ -12,9 +12,8 @@ const ANCESTORS_MAX: usize = 64;
 
 /// Whether this process's group is orphaned, as far as its own line of ancestors tells.
 pub(crate) fn is_orphaned() -> bool {
-    let own = getpgrp().as_raw_nonzero().get();
-    let session = getsid(None).map_or(0, |sid| sid.as_raw_nonzero().get());
-    let mut pid = getpid().as_raw_nonzero().get();
+    let mut pid = getpid();
+    let Some(Relations { group: own, session, .. }) = relations(pid) else { return true };
     for _ in 0..ANCESTORS_MAX {
         let Some(parent) = relations(pid).map(|process| process.parent) else { return true };
         let Some(above) = relations(parent) else { return true };
@@ -31,7 +30,7 @@ pub(crate) fn is_orphaned() -> bool {
 
 /// Whether this process's session has a terminal, without which no shell controls jobs.
 pub(crate) fn has_terminal() -> bool {
-    relations(getpid().as_raw_nonzero().get()).is_some_and(|own| own.terminal != 0)
+    relations(getpid()).is_some_and(|own| own.terminal != 0)
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -73,7 +72,8 @@ mod tests {
 
     #[test]
     fn our_own_relations_are_those_the_kernel_tells() {
-        let own = relations(getpid().as_raw_nonzero().get()).expect("/proc is mounted");
-        assert_eq!(own.group, getpgrp().as_raw_nonzero().get());
+        let own = relations(getpid()).expect("/proc is mounted");
+        assert_eq!(Ok(own.group), embryo_syscall::getpgrp());
+        assert_eq!(Ok(own.session), embryo_syscall::getsid(0));
     }
 }

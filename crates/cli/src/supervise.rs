@@ -10,11 +10,11 @@ use crate::watch::{
     SIGCHLD, SIGCONT, SIGHUP, SIGSTOP, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, Sender, Watch,
 };
 use embryo::Process;
+use embryo_syscall::{getpgid, getpgrp, getsid};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::AsFd;
 use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, getpgid, getpgrp, getpid, getsid, kill_process,
-    kill_process_group, waitid,
+    Pid, Signal, WaitId, WaitIdOptions, getpid, kill_process, kill_process_group, waitid,
 };
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
@@ -40,7 +40,7 @@ pub(crate) struct Limits {
 /// Whether the kernel sends this signal to this process and not to its group: a terminal that hangs
 /// up tells the leader of its session only.
 fn leaders_alone(signal: i32) -> bool {
-    signal == SIGHUP && getsid(None) == Ok(getpid())
+    signal == SIGHUP && getsid(0) == Ok(embryo_syscall::getpid())
 }
 
 /// A running child and what is done for it.
@@ -132,17 +132,17 @@ impl Supervisor {
 
     /// Whether the terminal's signals reach the child without our doing.
     fn shares_group(&self) -> bool {
-        self.group() == getpgrp()
+        getpgrp() == Ok(self.group())
     }
 
     /// A signal for this process is one for the child, unless the child has it already or sent it.
     fn pass_on(&mut self, signal: i32, sender: Sender) {
         let own = getpid().as_raw_nonzero().get();
         match sender {
-            Sender::Process(pid) if pid == self.pid.as_raw_nonzero().get() || pid == own => {}
+            Sender::Process(pid) if pid == self.number() || pid == own => {}
             Sender::Kernel if self.shares_group() && !leaders_alone(signal) => {}
             // No shell watches a session of its own, so there the kernel would ignore SIGTSTP.
-            _ if signal == SIGTSTP && getsid(Some(self.pid)) != getsid(None) => {
+            _ if signal == SIGTSTP && getsid(self.number()) != getsid(0) => {
                 self.send_to_group(SIGSTOP);
             }
             Sender::Kernel => self.send_to_group(signal),
@@ -165,7 +165,7 @@ impl Supervisor {
 
     /// To the child's whole group if it leads one, as a terminal would, else to the child.
     fn send_to_group(&self, signal: i32) {
-        let leads = self.group() == self.pid;
+        let leads = self.group() == self.number();
         match Signal::from_named_raw(signal) {
             // Not reaped yet, so its number is still its own.
             Some(signal) if leads => drop(kill_process_group(self.pid, signal)),
@@ -228,8 +228,13 @@ impl Supervisor {
         }
     }
 
-    /// The child's process group, or the one it leads if it has none any more.
-    fn group(&self) -> Pid {
-        getpgid(Some(self.pid)).unwrap_or(self.pid)
+    /// The child's process group, or the one it leads if it has none any more: 0 if it is from
+    /// outside the pid namespace, as this process's own may be.
+    fn group(&self) -> i32 {
+        getpgid(self.number()).unwrap_or(self.number())
+    }
+
+    fn number(&self) -> i32 {
+        self.pid.as_raw_nonzero().get()
     }
 }

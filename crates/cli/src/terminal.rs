@@ -4,9 +4,10 @@
 //! It must never take the terminal from somebody else's process group.
 
 use crate::failure::Failure;
+use embryo_syscall::getpgrp;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
-use rustix::process::{Pid, getpgrp};
+use rustix::process::Pid;
 use rustix::termios::{isatty, tcgetpgrp, tcsetpgrp};
 
 /// The terminal of this session.
@@ -28,19 +29,27 @@ impl Terminal {
     }
 
     /// Gives it back to whoever had it before, if the child's group has it now.
-    pub(crate) fn take_back(&mut self, child: Pid) {
-        self.lent = child != getpgrp() && tcgetpgrp(&self.tty) == Ok(child);
+    pub(crate) fn take_back(&mut self, child: i32) {
+        self.lent = getpgrp() != Ok(child) && self.foreground_is(child);
         if self.lent {
             self.set(self.before);
         }
     }
 
     /// Lends it again, if it was taken back and this process's group has been given it since.
-    pub(crate) fn lend_again(&mut self, child: Pid) {
-        if self.lent && tcgetpgrp(&self.tty) == Ok(getpgrp()) {
+    pub(crate) fn lend_again(&mut self, child: i32) {
+        if self.lent
+            && getpgrp().is_ok_and(|own| self.foreground_is(own))
+            && let Some(child) = Pid::from_raw(child)
+        {
             self.set(child);
         }
         self.lent = false;
+    }
+
+    /// Never so of a group from outside the pid namespace, whose number is 0 here.
+    fn foreground_is(&self, group: i32) -> bool {
+        tcgetpgrp(&self.tty).is_ok_and(|now| now.as_raw_nonzero().get() == group)
     }
 
     /// A process of a background group may do this only with SIGTTOU blocked: it is stopped

@@ -96,8 +96,12 @@ fn sessions_and_groups() {
     assert!(group == pid && session != pid);
     let (pid, group, _) = ids(&[]);
     assert_ne!(group, pid);
-    let line = embryo(&["run", "--pgid", "1", "true"]).fails(125);
-    assert!(line.contains("set-pgid pgid=1: ") && line.contains("no such process group"), "{line}");
+    // No pid is as high.
+    let line = embryo(&["run", "--pgid", "4194304", "true"]).fails(125);
+    assert!(
+        line.contains("set-pgid pgid=4194304: ") && line.contains("no such process group"),
+        "{line}"
+    );
     let line = embryo(&["run", "--foreground", "true"]).fails(125);
     assert!(line.contains("no standard stream is a terminal"), "{line}");
 }

@@ -3,15 +3,17 @@
 mod support;
 
 use rustix::process::{Pid, Signal, kill_process};
-use std::io::{BufRead, BufReader, Lines};
+use std::io::{BufRead, BufReader};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, ChildStdout, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 use support::{comes_to, command, shell, state, vanishes};
 
 /// A program that embryo runs, and what it says.
 struct Job {
     embryo: Child,
-    said: Lines<BufReader<ChildStdout>>,
+    said: Receiver<String>,
     program: u32,
 }
 
@@ -22,15 +24,20 @@ impl Job {
         let script = format!("echo $$; {script}");
         let mut command = command(&[&["run"], options, &["sh", "-c", &script]].concat());
         let mut embryo = command.process_group(0).stdout(Stdio::piped()).spawn().unwrap();
-        let mut said = BufReader::new(embryo.stdout.take().unwrap()).lines();
-        let program = said.next().unwrap().unwrap().parse().unwrap();
-        let mut job = Self { embryo, said, program };
+        let lines = BufReader::new(embryo.stdout.take().unwrap()).lines();
+        let (sender, said) = channel();
+        // It ends with the program, which a job that is dropped does not leave behind.
+        std::thread::spawn(move || {
+            lines.map_while(Result::ok).try_for_each(|line| sender.send(line))
+        });
+        let mut job = Self { embryo, said, program: 0 };
+        job.program = job.says().parse().unwrap();
         assert_eq!(job.says(), "ready");
         job
     }
 
-    fn says(&mut self) -> String {
-        self.said.next().expect("it says something").unwrap()
+    fn says(&self) -> String {
+        self.said.recv_timeout(Duration::from_secs(60)).expect("it says something")
     }
 
     /// Sends a signal to embryo alone.
@@ -45,8 +52,10 @@ impl Job {
 
 impl Drop for Job {
     fn drop(&mut self) {
-        // A test that failed leaves nothing running.
-        if self.embryo.try_wait().unwrap().is_none() {
+        // A test that failed leaves nothing running, not even if embryo itself is gone.
+        if self.program != 0
+            && (std::thread::panicking() || self.embryo.try_wait().unwrap().is_none())
+        {
             send(self.program, Signal::KILL);
             let _ = self.embryo.kill();
             let _ = self.embryo.wait();

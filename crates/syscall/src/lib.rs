@@ -44,10 +44,10 @@ pub use memory::{
     pread_to, pwrite_from,
 };
 pub use process::{
-    SchedAttr, Usage, Waited, chroot_here, exit, getpgrp, getpid, getppid, ioprio_set,
-    monotonic_ns, pidfd_exit_status, pidfd_send_signal, process_mrelease, sched_getattr,
-    sched_set_affinity, sched_setattr, set_personality, set_res_gid, set_res_uid, setgroups,
-    setpriority_self, setrlimit, umask, waitid_pidfd,
+    SchedAttr, Usage, Waited, chroot_here, exit, getpgid, getpgrp, getpid, getppid, getsid,
+    ioprio_set, monotonic_ns, pidfd_exit_status, pidfd_send_signal, process_mrelease,
+    sched_getattr, sched_set_affinity, sched_setattr, set_personality, set_res_gid, set_res_uid,
+    setgroups, setpriority_self, setrlimit, umask, waitid_pidfd,
 };
 pub use signal::{
     ALL_SIGNALS, Action, Disposition, get_disposition, set_action, set_disposition, set_mask,

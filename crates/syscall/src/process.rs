@@ -9,9 +9,10 @@ use crate::raw::{syscall, syscall6};
 use core::ffi::c_void;
 use linux_raw_sys::general::{
     __NR_chroot, __NR_clock_gettime, __NR_exit_group, __NR_getpgid, __NR_getpid, __NR_getppid,
-    __NR_ioctl, __NR_ioprio_set, __NR_personality, __NR_pidfd_send_signal, __NR_prlimit64,
-    __NR_process_mrelease, __NR_sched_getattr, __NR_sched_setaffinity, __NR_sched_setattr,
-    __NR_setgroups, __NR_setpriority, __NR_setresgid, __NR_setresuid, __NR_umask, __NR_waitid,
+    __NR_getsid, __NR_ioctl, __NR_ioprio_set, __NR_personality, __NR_pidfd_send_signal,
+    __NR_prlimit64, __NR_process_mrelease, __NR_sched_getattr, __NR_sched_setaffinity,
+    __NR_sched_setattr, __NR_setgroups, __NR_setpriority, __NR_setresgid, __NR_setresuid,
+    __NR_umask, __NR_waitid,
 };
 
 /// `exit_group(2)`.
@@ -43,8 +44,21 @@ pub fn getppid() -> Result<i32> {
 
 /// `getpgid(2)` of the calling process: 0 if the group is from outside the pid namespace.
 pub fn getpgrp() -> Result<i32> {
+    getpgid(0)
+}
+
+/// `getpgid(2)` of a process, 0 being the calling one: 0 if the group is from outside the pid
+/// namespace of the caller.
+pub fn getpgid(pid: i32) -> Result<i32> {
     // SAFETY: no pointer is passed.
-    unsafe { syscall!(__NR_getpgid) }.map(|group| group as i32)
+    unsafe { syscall!(__NR_getpgid, pid) }.map(|group| group as i32)
+}
+
+/// `getsid(2)` of a process, 0 being the calling one: 0 if the session is from outside the pid
+/// namespace of the caller.
+pub fn getsid(pid: i32) -> Result<i32> {
+    // SAFETY: no pointer is passed.
+    unsafe { syscall!(__NR_getsid, pid) }.map(|session| session as i32)
 }
 
 /// `umask(2)`. Returns the old one.
