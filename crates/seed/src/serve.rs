@@ -11,7 +11,7 @@ use embryo_syscall::{self as sys, Deadline, Errno, Sibling};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fd::BorrowedFd;
 use rustix::mm::{MapFlags, ProtFlags};
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Where the seed finds its end of the control socket. Above stdio, so that grants which arrive
@@ -34,7 +34,8 @@ pub unsafe fn serve(control: i32, own: [[u64; 2]; 2], memory: &mut Memory) {
     let _ = rustix::thread::set_name(SEED_NAME);
     // It came across an exec, and is to go no further.
     let _ = sys::fcntl_setfd(control, true);
-    let mut seed = Seed { control, owner: -1, own, deadline: None, alone: false, hatch: None };
+    let mut seed =
+        Seed { control, owner: -1, own, deadline: None, group: 0, watches: false, hatch: None };
     loop {
         match seed.wait() {
             Event::Request => {}
@@ -76,8 +77,10 @@ struct Seed {
     /// Ends this process if a request takes too long, whatever it hangs in and though it was
     /// stopped. `None` until the first request that sets a time.
     deadline: Option<Deadline>,
-    /// Whether it has a process group of its own, until an op or the image is to find the owner's.
-    alone: bool,
+    /// The process group that its owner was in last; 0 if it cannot be named here.
+    group: i32,
+    /// Whether the parent's death signal is its own; see `watch_owner`.
+    watches: bool,
     hatch: Option<Hatch>,
 }
 
@@ -198,7 +201,12 @@ impl Seed {
             // The owner has no socket of it, so there will be no request.
             sys::exit(127);
         }
-        self.leave_group();
+        self.watch_owner(true);
+        if self.group != 0 {
+            // The process that made it is alone in a group, where whoever has not got so far is
+            // found.
+            let _ = rustix::process::setpgid(None, Pid::from_raw(self.group));
+        }
         memory.touch();
     }
 
@@ -224,18 +232,13 @@ impl Seed {
         }
     }
 
-    /// A process that is stopped polls nothing. If the owner ends, a stopped process in a group of its
-    /// own, which then is orphaned, is continued by the kernel and sees it; setpgid(2), exit(3).
-    fn leave_group(&mut self) {
-        self.alone = rustix::process::setpgid(None, None).is_ok();
-    }
-
-    /// The owner's group, for whatever is to find itself in it; 0 if it cannot be named here.
-    fn join_group(&mut self, group: i32) {
-        if self.alone && group != 0 {
-            // If that group is gone, or in another session by now, this one has to do.
-            let _ = rustix::process::setpgid(None, Pid::from_raw(group));
-            self.alone = false;
+    /// A process that is stopped polls nothing: so it is continued when its parent ends, or only
+    /// the thread that made it, and looks which it was. Setting ids takes that back, and an image
+    /// is not to find it.
+    fn watch_owner(&self, watch: bool) {
+        if self.watches {
+            let signal = watch.then_some(Signal::CONT);
+            let _ = rustix::process::set_parent_process_death_signal(signal);
         }
     }
 
@@ -263,6 +266,9 @@ impl Seed {
         let Received { request, plan, slots } =
             receive(self.control, message, slots).map_err(seed)?;
         if request.kind == RequestKind::Hatch as u32 {
+            if self.group != 0 {
+                let _ = rustix::process::setpgid(None, None);
+            }
             // As many as fit, of messages with two descriptors each.
             let _ = sys::set_send_buffer(self.control, HATCH_BUFFER);
             let before = match request.flags & RequestFlags::AFRESH {
@@ -281,10 +287,13 @@ impl Seed {
         if view.slots() as usize != slots.len() {
             return Err(seed(Errno::BADMSG));
         }
-        let grouping = |code: u16| [OpCode::SetSid as u16, OpCode::SetPgid as u16].contains(&code);
         let launch = request.kind == RequestKind::Launch as u32;
-        if launch || view.entries().iter().any(|entry| grouping(entry.code.get())) {
-            self.join_group(request.group);
+        if launch {
+            self.watch_owner(false);
+        } else if view.entries().iter().any(|entry| entry.code.get() == OpCode::DeathSignal as u16)
+        {
+            // From here on it is the plan's.
+            self.watches = false;
         }
         let trace: &mut [Trace] = match request.flags & RequestFlags::TRACE {
             0 => &mut [],
@@ -320,6 +329,7 @@ impl Seed {
             embryo_interp::apply(&view, &mut context)
         };
         self.set_deadline(0);
+        self.watch_owner(true);
         (self.control, self.owner) = (context.control, context.owner);
         for fd in context.slots.iter() {
             // What was put somewhere is no longer close-on-exec; what was only lent is.
@@ -350,9 +360,12 @@ impl Seed {
             let _ = sys::close(*owner);
             slots = rest;
             embryo_interp::reset_dispositions()?;
-            if request.group != 0 {
-                self.leave_group();
-            }
+            (self.group, self.watches) = (request.group, true);
+        }
+        if self.owner >= 0 && request.group != 0 && request.group != self.group {
+            // If that is in another session by now, the plan cannot keep it.
+            let _ = rustix::process::setpgid(None, Pid::from_raw(request.group));
+            self.group = request.group;
         }
         if request.flags & RequestFlags::CWD != 0 {
             let (cwd, rest) = slots.split_first_mut().ok_or(Errno::BADMSG)?;
