@@ -307,9 +307,11 @@ impl Shared {
         {
             return Ok((pool, status));
         }
-        // Whoever holds the old ones for a launch of its own keeps them until it is sent.
+        // Whoever holds the old ones for a launch of its own keeps them until it is sent. Ending them
+        // takes a while, and nobody is to wait for that.
         let pool = Arc::new(Pool::new(&self.settings, standing)?);
-        *self.pool() = Some(Arc::clone(&pool));
+        let old = self.pool().replace(Arc::clone(&pool));
+        drop(old);
         if self.settings.when_empty == WhenEmpty::Wait {
             let first = self.wait_for_one(&pool, deadline)?;
             pool.spare().push(first);
