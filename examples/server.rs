@@ -41,7 +41,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let stalls = tokio::task::LocalSet::new().block_on(&runtime, serve(requests))?;
     for (way, mut stalls) in WAYS.into_iter().zip(stalls) {
         stalls.sort();
-        let at = |part: f64| stalls[((stalls.len() - 1) as f64 * part) as usize].as_secs_f64() * 1e6;
+        let at =
+            |part: f64| stalls[((stalls.len() - 1) as f64 * part) as usize].as_secs_f64() * 1e6;
         println!("{way:>14} {:>10.1} {:>10.1} {:>10.1}", at(0.5), at(0.99), at(1.0));
     }
     drop((ballast, open));
