@@ -255,14 +255,22 @@ fn that_never_stops_answering() {
     for kind in [ReplyKind::Done, ReplyKind::Entering] {
         let (embryo, _real, ours) = liar(&[], true);
         let ours = ours.expect("it listens");
-        let talker = std::thread::spawn(move || {
-            let said = reply(kind, 1, &[0; 16]);
-            while !matches!(say(&ours, &said), Err(rustix::io::Errno::PIPE)) {}
-        });
+        let said = reply(kind, 1, &[0; 16]);
+        let talk = |socket: OwnedFd| {
+            let said = said.clone();
+            std::thread::spawn(move || {
+                let flags = SendFlags::NOSIGNAL;
+                while rustix::net::send(&socket, &said, flags) != Err(rustix::io::Errno::PIPE) {}
+            })
+        };
+        let talkers = [(); 4].map(|()| talk(ours.try_clone().expect("it can be copied")));
+        drop(ours);
         let outcome = in_time("a start", move || embryo.start(&image(), &[]));
         let (error, _) = outcome.expect_err("it never starts");
         assert!(cause(&error).is_some(), "{error}");
-        talker.join().expect("it does not panic");
+        for talker in talkers {
+            talker.join().expect("it does not panic");
+        }
     }
     assert_eq!(children_of_self(), []);
 }
