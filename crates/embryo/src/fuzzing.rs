@@ -4,6 +4,7 @@
 
 use crate::live::Embryo;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 use zerocopy::IntoBytes;
 
 pub use embryo_seed::{
@@ -33,4 +34,9 @@ pub fn reply_bytes(reply: &Reply) -> &[u8] {
 /// instead of the process. Returns the one that leads there.
 pub fn answer_instead(embryo: &mut Embryo, socket: OwnedFd) -> OwnedFd {
     embryo.replace_socket(socket)
+}
+
+/// How long the embryo's next answers are waited for.
+pub fn set_timeout(embryo: &mut Embryo, timeout: Duration) {
+    embryo.set_timeout(timeout);
 }

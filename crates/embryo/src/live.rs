@@ -273,6 +273,11 @@ impl Embryo {
         std::mem::replace(&mut self.socket, socket)
     }
 
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn set_timeout(&mut self, timeout: std::time::Duration) {
+        self.options.timeout = timeout;
+    }
+
     fn check_grants(&self, plan: &OwnedPlan, grants: &[BorrowedFd<'_>]) -> Result<Vec<i32>, Error> {
         let slots = plan.as_plan().slots();
         if slots as usize != grants.len() {
