@@ -36,14 +36,15 @@ pub fn reencode(plan: &PlanView<'_>) -> Plan {
     builder.build_in_order().expect("what is read from a plan makes a plan")
 }
 
-/// The ops of a plan as a batch, as far as they make one.
+/// The ops of a plan as a batch, all of them or those on memory, as far as they make one. Ops on memory come
+/// last in a plan, and are seldom reached where one in front of them fails.
 #[must_use]
-pub fn as_batch(plan: &PlanView<'_>) -> Option<Plan> {
+pub fn as_batch(plan: &PlanView<'_>, on_memory: bool) -> Option<Plan> {
     let mut batch = PlanBuilder::batch();
     for _ in 0..plan.slots() {
         batch.slot();
     }
-    for op in plan.ops().flatten().filter(|op| !is_start(op)) {
+    for op in plan.ops().flatten().filter(|op| !is_start(op) && (!on_memory || is_on_memory(op))) {
         batch.op(&op);
     }
     batch.build_in_order().ok()
@@ -52,4 +53,8 @@ pub fn as_batch(plan: &PlanView<'_>) -> Option<Plan> {
 fn is_start(op: &Op<'_>) -> bool {
     use Op::{ExecName, ExecPath, ExecSlot, StartRegs};
     matches!(op, ExecPath { .. } | ExecSlot { .. } | ExecName { .. } | StartRegs { .. })
+}
+
+fn is_on_memory(op: &Op<'_>) -> bool {
+    (0x0701..=0x070d).contains(&(op.code() as u16))
 }
