@@ -359,6 +359,71 @@ fn a_seed_answers_what_is_no_request() {
     embryo.apply(&put, &[file.as_fd()]).expect("it can be used on");
 }
 
+/// An owner that is gone before its request is whole, and whose socket somebody else still has.
+#[test]
+#[ignore = "a seed that waits for the rest of a request does not look at its owner"]
+fn that_waits_for_grants_dies_with_its_owner() {
+    alone!();
+    let (mut reader, writer) = std::io::pipe().expect("a pipe can be made");
+    let holder = std::io::pipe().expect("a pipe can be made");
+    // SAFETY: this process has one thread.
+    let owner = unsafe { libc::fork() };
+    if owner == 0 {
+        let mut embryo = embryo(PATIENCE);
+        let (_, theirs) = pair();
+        let real = answer_instead(&mut embryo, theirs);
+        say(&real, &request(|head| head.grants = 3)).expect("it can be sent");
+        // SAFETY: as above; the grandchild only waits for the test to end.
+        if unsafe { libc::fork() } == 0 {
+            drop((holder.1, writer));
+            let _ = std::io::Read::read(&mut &holder.0, &mut [0]);
+            std::process::exit(0);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+        let _ = std::io::Write::write_all(&mut &writer, &embryo.id().to_le_bytes());
+        // SAFETY: nothing is to be tidied up.
+        unsafe { libc::_exit(0) };
+    }
+    drop(writer);
+    let mut pid = [0; 4];
+    std::io::Read::read_exact(&mut reader, &mut pid).expect("it tells");
+    let mut status = 0;
+    // SAFETY: our own child, and a live integer.
+    unsafe { libc::waitpid(owner, &raw mut status, 0) };
+    let stat = format!("/proc/{}/stat", u32::from_le_bytes(pid));
+    let gone = || {
+        let stat = std::fs::read_to_string(&stat).unwrap_or_default();
+        stat.rsplit(") ").next().is_none_or(|rest| !rest.starts_with(['S', 'R']))
+    };
+    let died = embryo_tests::wait_for(Duration::from_secs(3), gone);
+    drop(holder);
+    assert!(embryo_tests::wait_for(PATIENCE, gone), "it does not even die with the socket");
+    assert!(died, "it outlives its owner");
+}
+
+/// What a start that fails needed for its many strings.
+#[test]
+#[ignore = "a start that fails leaves its table of strings mapped"]
+fn a_start_that_fails_leaves_no_memory_in_the_embryo() {
+    alone!();
+    let mut plan = Plan::builder();
+    plan.keep(Keep::CWD | Keep::UMASK | Keep::SESSION).arg("x");
+    (0..5000).for_each(|number| _ = plan.env(format!("V{number}"), "value"));
+    plan.op(&Op::ExecPath { path: c"/no/such/program", flags: ExecFlags::empty() });
+    let plan = plan.build().expect("it is a plan");
+    let mut embryo = embryo(PATIENCE);
+    let size = |embryo: &Embryo| -> u64 {
+        let maps = embryo.maps().expect("it lives");
+        maps.iter().map(|entry| entry.range.end - entry.range.start).sum()
+    };
+    let before = size(&embryo);
+    for _ in 0..10 {
+        let (_, back) = embryo.start(&plan, &[]).expect_err("it is not there");
+        embryo = back.expect("it is given back");
+    }
+    assert_eq!(size(&embryo), before);
+}
+
 #[test]
 fn all_of_it_as_an_ordinary_user() {
     if !is_root() {
