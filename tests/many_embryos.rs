@@ -1,14 +1,21 @@
 //! Promise: an embryo that is abandoned leaves nothing, however many there were before it: no process,
 //! no zombie, no descriptor, no file in memory, no mapping and no memory of the owner's.
 //!
+//! And when no more are to be had, the error says why, and those that there are can be used.
+//!
 //! It must never assert a time, nor what the whole machine has: others use it as well. Both are printed.
 
 use embryo::{Embryo, ExecFlags, Keep, MapFlags, Op, Plan, Slot, SpawnOptions};
-use embryo_tests::{Leftovers, alone, assert_nothing_left, is_root, rerun_as_nobody, skip};
+use embryo_tests::{
+    Leftovers, alone, assert_nothing_left, is_root, rerun_as, rerun_as_nobody, skip,
+};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 const PAGE: u64 = 4096;
+/// A user whom nobody else is: the kernel counts the processes of each.
+const USER: u32 = 61_234;
 /// Until the allocator and the library have all that they keep.
 const FIRST: usize = 300;
 /// What an owner's memory may grow by, in bytes: less than one byte and a half for each of 100 000.
@@ -90,6 +97,75 @@ fn nothing_left_of(count: usize) {
     assert!(growth <= GROWTH_MAX, "the owner has grown by {growth} bytes");
 }
 
+/// Lowers a limit, as far as it has to be.
+fn limit(resource: Resource, most: u64) {
+    let limit = getrlimit(resource);
+    let current = limit.maximum.map_or(most, |hard| hard.min(most));
+    setrlimit(resource, Rlimit { current: Some(current), ..limit }).expect("it is no higher");
+}
+
+/// Makes embryos until there are no more, and tells how many and why.
+fn until_there_are_no_more(most: usize) -> (Vec<Embryo>, embryo::Error) {
+    let mut embryos = Vec::new();
+    loop {
+        match Embryo::create_with(SpawnOptions::new().timeout(Duration::from_secs(60))) {
+            Ok(embryo) => embryos.push(embryo),
+            Err(error) => return (embryos, error),
+        }
+        assert!(embryos.len() <= most, "there is no limit");
+    }
+}
+
+/// Each of them lives and takes an op; then all go.
+fn all_can_be_used(embryos: Vec<Embryo>) {
+    for mut embryo in embryos {
+        embryo.apply(&Op::Umask { mode: 0o22 }, &[]).expect("it can be used");
+    }
+}
+
+#[test]
+fn processes_run_out_with_two_thousand_at_once() {
+    if is_root() {
+        return rerun_as(USER, USER, embryo_tests::here!());
+    }
+    alone!();
+    abandon(FIRST);
+    limit(Resource::Nofile, 8_000);
+    limit(Resource::Nproc, 2_000);
+    let before = Owner::look();
+    for _ in 0..2 {
+        let (embryos, error) = until_there_are_no_more(2_000);
+        if error.raw_os_error() == Some(24) {
+            skip!("this user may not open enough files");
+        }
+        assert_eq!(error.raw_os_error(), Some(11), "{error}");
+        assert!(error.to_string().contains("RLIMIT_NPROC"), "{error}");
+        // Somebody else may be that user as well.
+        eprintln!("{} embryos at once, then {error}", embryos.len());
+        assert!(embryos.len() > 100, "only {}", embryos.len());
+        all_can_be_used(embryos);
+        assert_nothing_left(&before.leftovers);
+    }
+    drop(Embryo::create().expect("there is room again"));
+}
+
+#[test]
+fn descriptors_run_out_with_hundreds_at_once() {
+    alone!();
+    abandon(FIRST);
+    limit(Resource::Nofile, 1_000);
+    let before = Owner::look();
+    for _ in 0..2 {
+        let (embryos, error) = until_there_are_no_more(1_000);
+        assert_eq!(error.raw_os_error(), Some(24), "{error}");
+        eprintln!("{} embryos at once, then {error}", embryos.len());
+        assert!(embryos.len() > 400, "only {}", embryos.len());
+        all_can_be_used(embryos);
+        assert_nothing_left(&before.leftovers);
+    }
+    drop(Embryo::create().expect("there is room again"));
+}
+
 /// What everybody's doings change, for people to look at.
 fn system() -> Vec<String> {
     let meminfo = std::fs::read_to_string("/proc/meminfo").expect("there is a /proc");
@@ -125,4 +201,5 @@ fn as_an_ordinary_user() {
         skip!("that is who runs these tests");
     }
     rerun_as_nobody("two_thousand");
+    rerun_as_nobody("descriptors_run_out_with_hundreds_at_once");
 }
