@@ -1,6 +1,6 @@
-//! The oracle: one description given to `embryo` on both routes, to the standard library and to
-//! glibc's posix_spawn(3) makes children that report the same of themselves, but for the differences that
-//! are documented, which are listed here one by one.
+//! The oracle: one description given to `embryo` on both routes and piece by piece, to the standard library
+//! and to glibc's posix_spawn(3) makes children that report the same of themselves, but for the differences
+//! that are documented, which are listed here one by one.
 //!
 //! It must never leave out a field of the report that is not in that list.
 
@@ -17,8 +17,42 @@ use std::rc::Rc;
 
 #[path = "differential/endings.rs"]
 mod endings;
+#[path = "differential/piecemeal.rs"]
+mod piecemeal;
 #[path = "differential/posix_spawn.rs"]
 mod posix_spawn;
+
+/// A way to launch a description, which writes its report to the path.
+struct Launcher {
+    name: &'static str,
+    /// Whether it is ours, or one that ours are compared with.
+    ours: bool,
+    launch: fn(&Description, &Path),
+    /// Whether it can say all that is described.
+    can: fn(&Description) -> bool,
+}
+
+impl Launcher {
+    const fn ours(name: &'static str, launch: fn(&Description, &Path)) -> Self {
+        Self { name, ours: true, launch, can: |_| true }
+    }
+
+    const fn theirs(name: &'static str, launch: fn(&Description, &Path)) -> Self {
+        Self { ours: false, ..Self::ours(name, launch) }
+    }
+}
+
+/// All of them.
+const LAUNCHERS: &[Launcher] = &[
+    Launcher::ours("directly", |child, report| child.by_embryo(report, Way::AsRouted)),
+    Launcher::ours("through the seed", |child, report| child.by_embryo(report, Way::Seed)),
+    Launcher::ours("piece by piece", |child, report| piecemeal::launch(&child.command(report))),
+    Launcher::theirs("std", Description::by_std),
+    Launcher {
+        can: |child| child.ids.is_none(),
+        ..Launcher::theirs("posix_spawn", posix_spawn::launch)
+    },
+];
 
 /// What becomes of a standard stream.
 #[derive(Clone, Debug)]
@@ -55,9 +89,10 @@ impl Description {
         }
     }
 
-    fn by_embryo(&self, report: &Path, way: Way) {
+    /// It in words of ours.
+    fn command(&self, report: &Path) -> embryo::Command {
         let mut command = embryo::Command::new(&self.program);
-        command.arg("report").arg(report).spawn_options(way.options());
+        command.arg("report").arg(report);
         if let Some(arg0) = &self.arg0 {
             command.arg0(arg0);
         }
@@ -80,7 +115,13 @@ impl Description {
         if let Some((uid, gid, groups)) = &self.ids {
             command.uid(*uid).gid(*gid).groups(groups);
         }
-        let status = command.status().unwrap_or_else(|e| panic!("{way:?}: {e}"));
+        command
+    }
+
+    fn by_embryo(&self, report: &Path, way: Way) {
+        let mut command = self.command(report);
+        let status = command.spawn_options(way.options()).status();
+        let status = status.unwrap_or_else(|e| panic!("{way:?}: {e}"));
         assert!(status.success(), "{way:?}: {status:?}");
     }
 
@@ -123,27 +164,17 @@ impl Description {
         assert!(command.status().expect("the probe can be started").success());
     }
 
-    /// The reports of all: embryo directly, through the seed, std, posix_spawn if it can say it.
-    fn reports(&self) -> Vec<(&'static str, Report)> {
+    /// The reports of all that can say it.
+    fn reports(&self) -> Vec<(&'static Launcher, Report)> {
         let dir = tempdir();
         let path = dir.path().join("report");
-        let read = || {
-            let json = std::fs::read(&path).expect("the probe has written it");
+        let report = |launcher: &'static Launcher| {
+            (launcher.launch)(self, &path);
+            let json = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", launcher.name));
             std::fs::remove_file(&path).expect("the directory is ours");
-            Report::parse(&json)
+            (launcher, Report::parse(&json))
         };
-        let mut reports = Vec::new();
-        for (name, way) in [("directly", Way::AsRouted), ("through the seed", Way::Seed)] {
-            self.by_embryo(&path, way);
-            reports.push((name, read()));
-        }
-        self.by_std(&path);
-        reports.push(("std", read()));
-        if self.ids.is_none() {
-            posix_spawn::launch(self, &path);
-            reports.push(("posix_spawn", read()));
-        }
-        reports
+        LAUNCHERS.iter().filter(|launcher| (launcher.can)(self)).map(report).collect()
     }
 
     /// Checks that all reports are the same but for what is documented.
@@ -153,8 +184,9 @@ impl Description {
         for (_, report) in &mut reports {
             set_documented_differences_aside(report);
         }
-        let ((_, first), others) = reports.split_first().expect("there are four");
-        for (name, report) in others {
+        let ((_, first), others) = reports.split_first().expect("there are some");
+        assert!(others.len() >= 3, "too few can say it");
+        for (Launcher { name, .. }, report) in others {
             let differences = first.diff(report, &[]);
             assert!(differences.is_empty(), "{name}, {self:?}:\n  {}", differences.join("\n  "));
         }
@@ -227,8 +259,8 @@ fn environments() {
         assert!(!report.envp.is_empty());
         report.envp.sort();
     }
-    for (name, report) in &reports[1..] {
-        assert_eq!(reports[0].1.diff(report, &[]), [""; 0], "{name}");
+    for (launcher, report) in &reports[1..] {
+        assert_eq!(reports[0].1.diff(report, &[]), [""; 0], "{}", launcher.name);
     }
 }
 
@@ -334,13 +366,10 @@ fn a_descriptor_that_was_left_open_reaches_all_but_ours() {
     ordinary_caller();
     let file = File::open("/dev/null").expect("it is there");
     rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::empty()).expect("it is open");
-    let seen: Vec<_> = Description::new()
-        .reports()
-        .into_iter()
-        .map(|(name, report)| (name, report.fds.len()))
-        .collect();
-    let expected = [("directly", 3), ("through the seed", 3), ("std", 4), ("posix_spawn", 4)];
-    assert_eq!(seen, expected);
+    for (launcher, report) in Description::new().reports() {
+        let expected = if launcher.ours { 3 } else { 4 };
+        assert_eq!(report.fds.len(), expected, "{}", launcher.name);
+    }
 }
 
 /// What the caller ignores is ignored, but for SIGPIPE, and a plan that keeps nothing has the

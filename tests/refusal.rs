@@ -15,13 +15,14 @@ pub(crate) struct Refusal {
     /// Whether a second argument of zero is let through: calls that set something and are given
     /// nothing to set only look.
     setting: bool,
-    errno: i32,
+    /// What the filter answers.
+    answer: u32,
 }
 
 impl Refusal {
     /// EPERM to a call whatever its arguments are.
     pub(crate) const fn always(call: libc::c_long) -> Self {
-        Self { call, first: None, setting: false, errno: libc::EPERM }
+        Self { call, first: None, setting: false, answer: errno(libc::EPERM) }
     }
 
     /// EPERM to a call with this first argument.
@@ -35,8 +36,13 @@ impl Refusal {
     }
 
     /// Another answer than EPERM.
-    pub(crate) const fn with(self, errno: i32) -> Self {
-        Self { errno, ..self }
+    pub(crate) const fn with(self, number: i32) -> Self {
+        Self { answer: errno(number), ..self }
+    }
+
+    /// Whoever makes the call is killed by SIGSYS.
+    pub(crate) const fn deadly(self) -> Self {
+        Self { answer: libc::SECCOMP_RET_KILL_PROCESS, ..self }
     }
 
     /// Puts it in force for the calling thread and the children that it makes from now on.
@@ -67,7 +73,7 @@ impl Refusal {
             program.push(load(SECOND));
             program.extend(unless(0));
         }
-        program.push(answer(libc::SECCOMP_RET_ERRNO | self.errno as u32));
+        program.push(answer(self.answer));
         let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
         // Once is enough, and a second time may be refused by now.
         if !embryo_tests::is_root() && rustix::thread::no_new_privs() == Ok(false) {
@@ -79,4 +85,8 @@ impl Refusal {
         };
         assert_eq!(result, 0, "no filter: {}", std::io::Error::last_os_error());
     }
+}
+
+const fn errno(number: i32) -> u32 {
+    libc::SECCOMP_RET_ERRNO | number.cast_unsigned()
 }

@@ -4,12 +4,13 @@
 //! executed. It must never reach further than that child: it becomes nobody or stays who it
 //! is, its root is an empty directory, and no limit lets it dump a core.
 
-use embryo::{Op, Plan, PlanBuilder, PlanView, Slot};
+use embryo::{Op, Plan, PlanBuilder, PlanView, Regset, Slot, X86Regs};
 use rustix::pty::OpenptFlags;
 use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::sync::LazyLock;
 
 const NOBODY: u32 = 65534;
 const RLIMIT_CORE: u32 = 4;
@@ -19,6 +20,12 @@ const REGION: u64 = 16 * embryo::limits::PAGE;
 /// Advice from here on is for tests of broken memory.
 const ADVICE: u32 = 26;
 
+/// Where a description's tame addresses end.
+const LOW_END: u64 = 17 * embryo::limits::PAGE;
+
+/// Registers that lead nowhere: nobody can map the first page.
+static NOWHERE: LazyLock<Regset> = LazyLock::new(|| Regset::X86(X86Regs::at(8, 8)));
+
 /// Takes out of a checked plan what could harm, and adds nothing. A batch becomes `None`: it cannot
 /// be spawned. So does a start by registers, which would run whatever stands in memory.
 #[must_use]
@@ -27,17 +34,51 @@ pub fn harmless(plan: &PlanView<'_>, grants: &Grants) -> Option<Plan> {
     if plan.is_batch() || plan.ops().any(by_registers) {
         return None;
     }
+    tame(plan, grants, 0)
+}
+
+/// The same for a seed that is nobody, whose start by registers leads nowhere. Where memory is meant that
+/// lies low, what lies `up` from there is meant instead.
+#[must_use]
+pub fn harmless_for_nobody(plan: &PlanView<'_>, grants: &Grants, up: u64) -> Option<Plan> {
+    if plan.is_batch() { None } else { tame(plan, grants, up) }
+}
+
+fn tame(plan: &PlanView<'_>, grants: &Grants, up: u64) -> Option<Plan> {
     let mut tame = PlanBuilder::new();
     for _ in 0..plan.slots() {
         tame.slot();
     }
     tame.keep(plan.keep());
     for op in plan.ops() {
-        tame.op(&tamed(op?, grants));
+        tame.op(&moved(tamed(op?, grants), up));
     }
     plan.argv().for_each(|arg| _ = tame.arg(arg.to_bytes()));
     plan.envp().for_each(|string| _ = tame.env_string(string.to_bytes()));
     Some(tame.build_in_order().expect("a plan with other values in their ranges is a plan"))
+}
+
+/// The same op on memory that lies elsewhere.
+fn moved(mut op: Op<'_>, up: u64) -> Op<'_> {
+    match &mut op {
+        Op::Map { addr, .. }
+        | Op::MapSlot { addr, .. }
+        | Op::Unmap { addr, .. }
+        | Op::Protect { addr, .. }
+        | Op::Remap { addr, .. }
+        | Op::Advise { addr, .. }
+        | Op::Lock { addr, .. }
+        | Op::Write { addr, .. }
+        | Op::WriteSlot { addr, .. }
+        | Op::ReadSlot { addr, .. }
+        | Op::Fill { addr, .. }
+            if (1..LOW_END).contains(addr) =>
+        {
+            *addr += up;
+        }
+        _ => {}
+    }
+    op
 }
 
 fn tamed<'a>(op: Op<'a>, grants: &'a Grants) -> Op<'a> {
@@ -71,6 +112,9 @@ fn tamed<'a>(op: Op<'a>, grants: &'a Grants) -> Op<'a> {
             Op::Remap { addr, len, to, to_len: to_len.min(REGION) }
         }
         Op::Advise { addr, len, advice } => Op::Advise { addr, len, advice: advice % ADVICE },
+        Op::StartRegs { page, leave, .. } => {
+            Op::StartRegs { page, regset: NOWHERE.as_bytes(), leave }
+        }
         Op::ExecPath { flags, .. } => Op::ExecPath { path: c"/nonexistent/embryo-fuzz", flags },
         Op::ExecName { search, flags, .. } => {
             Op::ExecName { name: c"embryo-fuzz-no-such-program", search, flags }

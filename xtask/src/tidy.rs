@@ -4,6 +4,7 @@
 //! which test holds which invariant. Each check compares the record with what is there. It must never
 //! repair either: that they differ is for somebody to look at.
 
+mod calls;
 mod floors;
 mod invariants;
 mod seed;

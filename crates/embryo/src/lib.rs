@@ -56,6 +56,9 @@ mod direct;
 mod doctor;
 mod elf;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod guarded;
 mod hatchery;
 mod hint;

@@ -294,6 +294,17 @@ impl Embryo {
         settle(direct, Route::Seed, &context).map_err(|error| (error, None))
     }
 
+    /// For those who answer in the process's place.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn replace_socket(&mut self, socket: OwnedFd) -> OwnedFd {
+        std::mem::replace(&mut self.socket, socket)
+    }
+
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn set_timeout(&mut self, timeout: std::time::Duration) {
+        self.options.timeout = timeout;
+    }
+
     fn check_grants(&self, plan: &OwnedPlan, grants: &[BorrowedFd<'_>]) -> Result<Vec<i32>, Error> {
         let slots = plan.as_plan().slots();
         if slots as usize != grants.len() {

@@ -52,8 +52,8 @@ impl Regions {
 
     fn take(&mut self, op: &Op<'_>, at: u64) {
         match *op {
-            Op::Map { len, prot, flags, .. } => self.add(at, len, prot, flags, false),
-            Op::MapSlot { len, prot, flags, .. } => self.add(at, len, prot, flags, true),
+            Op::Map { len, prot, flags, .. } => self.add(mapped(at, len, prot, flags, false)),
+            Op::MapSlot { len, prot, flags, .. } => self.add(mapped(at, len, prot, flags, true)),
             Op::Unmap { addr, len } => drop(self.cut(addr, len)),
             Op::Protect { addr, len, prot } => {
                 for part in self.cut(addr, len) {
@@ -62,18 +62,21 @@ impl Regions {
             }
             Op::Remap { addr, len, to_len, .. } => {
                 let moved = self.cut(addr, len).into_iter().next();
-                self.cut(at, to_len);
                 if let Some(region) = moved.filter(|_| at != 0) {
-                    self.0.insert(at, Region { addr: at, len: to_len, ..region });
+                    self.add(Region { addr: at, len: to_len, ..region });
                 }
             }
             _ => {}
         }
     }
 
-    fn add(&mut self, addr: u64, len: u64, prot: u32, flags: MapFlags, file: bool) {
-        let shared = flags.contains(MapFlags::SHARED);
-        self.0.insert(addr, Region { addr, len, prot, shared, file });
+    /// Adds one where the embryo says that it is. An address that is none, because the embryo lies,
+    /// is not taken down.
+    fn add(&mut self, region: Region) {
+        if region.addr.checked_add(region.len).is_some() {
+            self.cut(region.addr, region.len);
+            self.0.insert(region.addr, region);
+        }
     }
 
     /// Cuts a range out and returns what lay in it.
@@ -102,14 +105,28 @@ impl Regions {
     }
 }
 
+fn mapped(addr: u64, len: u64, prot: u32, flags: MapFlags, file: bool) -> Region {
+    Region { addr, len, prot, shared: flags.contains(MapFlags::SHARED), file }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
+    fn an_embryo_that_lies_about_addresses_leaves_no_overlap_and_no_overflow() {
+        let mut regions = Regions::default();
+        for addr in [u64::MAX, u64::MAX - 0xfff, 0x1000, 0x2000, 0x1800, 0] {
+            regions.add(mapped(addr, 0x1000, 3, MapFlags::empty(), false));
+        }
+        let left: Vec<_> = regions.iter().map(|region| (region.addr, region.len)).collect();
+        assert_eq!(left, [(0, 0x1000), (0x1000, 0x800), (0x1800, 0x1000), (0x2800, 0x800)]);
+    }
+
+    #[test]
     fn a_cut_leaves_both_sides() {
         let mut regions = Regions::default();
-        regions.add(0x1000, 0x5000, 3, MapFlags::empty(), false);
+        regions.add(mapped(0x1000, 0x5000, 3, MapFlags::empty(), false));
         let inside = regions.cut(0x2000, 0x1000);
         assert_eq!((inside[0].addr, inside[0].len), (0x2000, 0x1000));
         let left: Vec<_> = regions.iter().map(|region| (region.addr, region.len)).collect();

@@ -126,9 +126,10 @@ impl Answering {
 
     /// What it came to, if that is known now.
     pub(crate) fn look(&mut self, socket: BorrowedFd<'_>, pidfd: BorrowedFd<'_>) -> Option<End> {
-        while readable(socket, Instant::now()) {
+        // One that answers without end has no more time than another.
+        while readable(socket, Instant::now()) && Instant::now() < self.deadline {
             match receive(socket) {
-                Some((ReplyKind::Entering, _, traced)) => {
+                Some((ReplyKind::Entering, _, traced)) if !self.entering => {
                     self.entering = true;
                     self.records = traced;
                 }
@@ -136,7 +137,11 @@ impl Answering {
                     self.records.extend(traced);
                     return Some(End::Fault(fault));
                 }
-                Some(_) => {}
+                // No answer to a launch: whoever gave it is no seed of ours.
+                Some(_) => {
+                    kill(pidfd);
+                    return Some(End::Killed);
+                }
                 // The socket's other end is closed: by exec, or by death.
                 None => return Some(self.ended(pidfd)),
             }

@@ -3,7 +3,7 @@
 use crate::direct::{self, Direct, Entered};
 use crate::error::{Cause, Error, Fault, SpawnError};
 use crate::guarded::AsRaw;
-use crate::process::{Process, reaped_status, status_of, wait_dead};
+use crate::process::{Process, kill, reaped_status, status_of, wait_dead};
 use crate::{hint, reaper, seeded};
 use embryo_interp::{End, Step, Trace};
 use embryo_plan::{OpCode, OwnedPlan, Route};
@@ -201,8 +201,9 @@ pub(crate) struct Buried {
     signal: Option<i32>,
 }
 
-/// Reaps a child that failed.
+/// Reaps a child that failed. One that only says so, and lives on, is killed: what failed leaves nothing.
 pub(crate) fn bury(pidfd: std::os::fd::OwnedFd) -> Buried {
+    kill(pidfd.as_fd());
     if !wait_dead(pidfd.as_fd(), Duration::from_secs(1)) {
         // It cannot die yet (a file server that does not answer): somebody else has to wait.
         reaper::adopt(pidfd);

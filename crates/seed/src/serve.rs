@@ -263,8 +263,7 @@ impl Seed {
     ) -> Result<Option<&'a [u64]>, (Fault, &'a [Trace])> {
         let seed = |errno| (Fault::step(Step::Seed, errno), &[][..]);
         let Memory { message, slots, trace, pointers: room, results } = memory;
-        let Received { request, plan, slots } =
-            receive(self.control, message, slots).map_err(seed)?;
+        let Received { request, plan, slots } = self.receive(message, slots).map_err(seed)?;
         if request.kind == RequestKind::Hatch as u32 {
             if self.group != 0 {
                 let _ = rustix::process::setpgid(None, None);
@@ -347,6 +346,57 @@ impl Seed {
         Ok(Some(results.get(..count).unwrap_or(&[])))
     }
 
+    /// Receives a request with its grants, in however many messages.
+    fn receive<'a>(
+        &self,
+        message: &'a mut [u8],
+        slots: &'a mut [i32],
+    ) -> Result<Received<'a>, Errno> {
+        let control = self.control;
+        let mut arrived = [-1i32; sys::SCM_MAX_FDS];
+        let (len, mut count) = sys::recv_with_fds(control, message, &mut arrived, true)?;
+        if len == 0 {
+            return Err(Errno::PIPE);
+        }
+        let message = message.get(..len).ok_or(Errno::BADMSG)?;
+        let (request, rest) = Request::read_from_prefix(message).map_err(|_| Errno::BADMSG)?;
+        let known =
+            [RequestKind::Launch as u32, RequestKind::Apply as u32, RequestKind::Hatch as u32]
+                .contains(&request.kind);
+        if request.magic != Request::MAGIC || !known {
+            return Err(Errno::BADMSG);
+        }
+        let mut grants: &[i32] = arrived.get(..count).unwrap_or(&[]);
+        let plan = if request.flags & RequestFlags::PLAN_IN_FD == 0 {
+            PlanBytes::Inline(rest.get(..request.plan_len as usize).ok_or(Errno::BADMSG)?)
+        } else {
+            let (fd, others) = grants.split_first().ok_or(Errno::BADMSG)?;
+            grants = others;
+            PlanBytes::map(*fd, request.plan_len as usize)?
+        };
+        let slots = slots.get_mut(..request.grants as usize).ok_or(Errno::BADMSG)?;
+        let mut filled = 0usize;
+        loop {
+            for fd in grants {
+                *slots.get_mut(filled).ok_or(Errno::BADMSG)? = *fd;
+                filled = filled.wrapping_add(1);
+            }
+            if filled == slots.len() {
+                return Ok(Received { request, plan, slots });
+            }
+            // The owner may be gone before its request is whole.
+            if self.owner >= 0 && !matches!(self.poll(PollFlags::IN, None), Event::Request) {
+                return Err(Errno::PIPE);
+            }
+            let mut more = Request::default();
+            (_, count) = sys::recv_with_fds(control, more.as_mut_bytes(), &mut arrived, true)?;
+            if more.kind != RequestKind::Grants as u32 || count == 0 || count > GRANTS_PER_MESSAGE {
+                return Err(Errno::BADMSG);
+            }
+            grants = arrived.get(..count).unwrap_or(&[]);
+        }
+    }
+
     /// Takes what a request lends besides the plan's grants, which it returns.
     fn begin<'a>(
         &mut self,
@@ -394,7 +444,8 @@ impl Seed {
         room: &mut [*const c_char],
         sent: &mut usize,
     ) -> Result<(), Fault> {
-        let image = pointers(plan, room).map_err(|errno| Fault::step(Step::Seed, errno))?;
+        let seed = |errno| Fault::step(Step::Seed, errno);
+        let (image, _mapped) = pointers(plan, room).map_err(seed)?;
         let start = plan.ops().last().flatten();
         // An owner that hears nothing of this knows that a socket which ends is that of a seed
         // that died.
@@ -478,20 +529,36 @@ impl Default for Memory {
 trait Zeroed {}
 impl Zeroed for *const c_char {}
 
-fn map_slice<T: Zeroed>(count: usize) -> Result<&'static mut [T], Errno> {
-    let len = count.checked_mul(size_of::<T>()).ok_or(Errno::NOMEM)?;
-    // SAFETY: a fresh private mapping at an address of the kernel's choice touches nothing.
-    let at = unsafe {
-        rustix::mm::mmap_anonymous(
-            core::ptr::null_mut(),
-            len,
-            ProtFlags::READ | ProtFlags::WRITE,
-            MapFlags::PRIVATE,
-        )
-    }?;
-    // SAFETY: the mapping is page-aligned, `len` bytes long, zero-filled (a value of T), never
-    // unmapped, and nobody else has its address.
-    Ok(unsafe { core::slice::from_raw_parts_mut(at.cast(), count) })
+/// Memory that goes away with this value.
+struct Mapped(*mut c_void, usize);
+
+impl Mapped {
+    fn new(len: usize) -> Result<Self, Errno> {
+        // SAFETY: a fresh private mapping at an address of the kernel's choice touches nothing.
+        let at = unsafe {
+            rustix::mm::mmap_anonymous(
+                core::ptr::null_mut(),
+                len,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::PRIVATE,
+            )
+        }?;
+        Ok(Self(at, len))
+    }
+
+    fn slice<T: Zeroed>(&mut self) -> &mut [T] {
+        let count = self.1 / const { size_of::<T>() };
+        // SAFETY: the mapping is page-aligned, that long, zero-filled (a value of T), borrowed from
+        // its only owner.
+        unsafe { core::slice::from_raw_parts_mut(self.0.cast(), count) }
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `new`, and no reference to it outlives this value.
+        let _ = unsafe { rustix::mm::munmap(self.0, self.1) };
+    }
 }
 
 /// A plan where it was received.
@@ -564,61 +631,24 @@ struct Received<'a> {
     slots: &'a mut [i32],
 }
 
-fn receive<'a>(
-    control: i32,
-    message: &'a mut [u8],
-    slots: &'a mut [i32],
-) -> Result<Received<'a>, Errno> {
-    let mut arrived = [-1i32; sys::SCM_MAX_FDS];
-    let (len, mut count) = sys::recv_with_fds(control, message, &mut arrived, true)?;
-    if len == 0 {
-        return Err(Errno::PIPE);
-    }
-    let message = message.get(..len).ok_or(Errno::BADMSG)?;
-    let (request, rest) = Request::read_from_prefix(message).map_err(|_| Errno::BADMSG)?;
-    let known = [RequestKind::Launch as u32, RequestKind::Apply as u32, RequestKind::Hatch as u32]
-        .contains(&request.kind);
-    if request.magic != Request::MAGIC || !known {
-        return Err(Errno::BADMSG);
-    }
-    let mut grants: &[i32] = arrived.get(..count).unwrap_or(&[]);
-    let plan = if request.flags & RequestFlags::PLAN_IN_FD == 0 {
-        PlanBytes::Inline(rest.get(..request.plan_len as usize).ok_or(Errno::BADMSG)?)
-    } else {
-        let (fd, others) = grants.split_first().ok_or(Errno::BADMSG)?;
-        grants = others;
-        PlanBytes::map(*fd, request.plan_len as usize)?
-    };
-    let slots = slots.get_mut(..request.grants as usize).ok_or(Errno::BADMSG)?;
-    let mut filled = 0usize;
-    loop {
-        for fd in grants {
-            *slots.get_mut(filled).ok_or(Errno::BADMSG)? = *fd;
-            filled = filled.wrapping_add(1);
-        }
-        if filled == slots.len() {
-            return Ok(Received { request, plan, slots });
-        }
-        let mut more = Request::default();
-        (_, count) = sys::recv_with_fds(control, more.as_mut_bytes(), &mut arrived, true)?;
-        if more.kind != RequestKind::Grants as u32 || count == 0 || count > GRANTS_PER_MESSAGE {
-            return Err(Errno::BADMSG);
-        }
-        grants = arrived.get(..count).unwrap_or(&[]);
-    }
-}
-
 /// Lays out argv and envp as execve(2) takes them, with the spare element in front.
-fn pointers(plan: &Plan<'_>, room: &mut [*const c_char]) -> Result<Image, Errno> {
+///
+/// The arrays are in what is returned beside them, if they are too many for the room.
+fn pointers(plan: &Plan<'_>, room: &mut [*const c_char]) -> Result<(Image, Option<Mapped>), Errno> {
     let argv_at = 1usize;
     let envp_at = plan.argv().count().wrapping_add(2);
     let needed = envp_at.wrapping_add(plan.envp().count()).wrapping_add(1);
-    let table = if needed <= room.len() { room } else { map_slice(needed)? };
+    let mut mapped = match needed <= room.len() {
+        true => None,
+        false => Some(Mapped::new(needed.wrapping_mul(size_of::<*const c_char>()))?),
+    };
+    let table = mapped.as_mut().map_or(room, Mapped::slice);
     table.fill(core::ptr::null());
     fill(table, argv_at, plan.argv())?;
     fill(table, envp_at, plan.envp())?;
     let table = table.as_mut_ptr();
-    Ok(Image { argv: table.wrapping_add(argv_at), envp: table.wrapping_add(envp_at) })
+    let image = Image { argv: table.wrapping_add(argv_at), envp: table.wrapping_add(envp_at) };
+    Ok((image, mapped))
 }
 
 fn fill<'a>(

@@ -1,8 +1,8 @@
 //! The seed's executable: static, small, nothing that a loader would have to do, and linked without
-//! a way to panic.
+//! a way to panic; and the system calls in it.
 
 use super::symbols::artifacts;
-use super::{Broken, Tidy};
+use super::{Broken, Tidy, calls};
 use object::Endianness;
 use object::elf;
 use object::read::elf::{FileHeader, ProgramHeader};
@@ -64,5 +64,5 @@ pub(super) fn check(tidy: &mut Tidy) -> Result<(), Broken> {
             bytes.len()
         ),
     );
-    Ok(())
+    calls::check(tidy, &bytes)
 }

@@ -1,0 +1,85 @@
+//! The list of the seed's system calls as ARCHITECTURE.md has it. It must never know a call that
+//! stands there no more: the table is the only list.
+
+use libc::c_long;
+
+const TEXT: &str = include_str!("../../ARCHITECTURE.md");
+const HEAD: &str = "| call | number | for |";
+
+/// A row of the table.
+#[derive(Clone, Debug)]
+pub(crate) struct Listed {
+    /// The name of the call.
+    pub(crate) name: &'static str,
+    /// Its number on x86_64.
+    pub(crate) number: c_long,
+    /// Who needs it.
+    pub(crate) users: &'static str,
+}
+
+/// All rows.
+#[must_use]
+pub(crate) fn listed() -> Vec<Listed> {
+    let rows = TEXT.lines().skip_while(|line| *line != HEAD).skip(2);
+    let rows: Vec<Listed> = rows.take_while(|line| line.starts_with('|')).map(row).collect();
+    assert!(rows.len() > 40, "the table has {} rows", rows.len());
+    rows
+}
+
+fn row(line: &'static str) -> Listed {
+    let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+    let [name, number, users] = cells[..] else { panic!("not three cells: {line}") };
+    let number = number.parse().unwrap_or_else(|e| panic!("{line}: {e}"));
+    Listed { name: name.trim_matches('`'), number, users }
+}
+
+/// What libc calls the numbers of this machine.
+pub(crate) const NUMBERS: &[(&str, c_long)] = &[
+    ("write", libc::SYS_write),
+    ("close", libc::SYS_close),
+    ("mmap", libc::SYS_mmap),
+    ("mprotect", libc::SYS_mprotect),
+    ("munmap", libc::SYS_munmap),
+    ("rt_sigaction", libc::SYS_rt_sigaction),
+    ("rt_sigprocmask", libc::SYS_rt_sigprocmask),
+    ("rt_sigreturn", libc::SYS_rt_sigreturn),
+    ("ioctl", libc::SYS_ioctl),
+    ("pread64", libc::SYS_pread64),
+    ("pwrite64", libc::SYS_pwrite64),
+    ("mremap", libc::SYS_mremap),
+    ("madvise", libc::SYS_madvise),
+    ("sendmsg", libc::SYS_sendmsg),
+    ("recvmsg", libc::SYS_recvmsg),
+    ("execve", libc::SYS_execve),
+    ("fcntl", libc::SYS_fcntl),
+    ("ftruncate", libc::SYS_ftruncate),
+    ("chdir", libc::SYS_chdir),
+    ("fchdir", libc::SYS_fchdir),
+    ("umask", libc::SYS_umask),
+    ("setpgid", libc::SYS_setpgid),
+    ("getppid", libc::SYS_getppid),
+    ("setsid", libc::SYS_setsid),
+    ("setgroups", libc::SYS_setgroups),
+    ("setresuid", libc::SYS_setresuid),
+    ("setresgid", libc::SYS_setresgid),
+    ("getpgid", libc::SYS_getpgid),
+    ("personality", libc::SYS_personality),
+    ("setpriority", libc::SYS_setpriority),
+    ("mlock", libc::SYS_mlock),
+    ("prctl", libc::SYS_prctl),
+    ("arch_prctl", libc::SYS_arch_prctl),
+    ("chroot", libc::SYS_chroot),
+    ("sched_setaffinity", libc::SYS_sched_setaffinity),
+    ("clock_gettime", libc::SYS_clock_gettime),
+    ("exit_group", libc::SYS_exit_group),
+    ("ioprio_set", libc::SYS_ioprio_set),
+    ("openat", libc::SYS_openat),
+    ("ppoll", libc::SYS_ppoll),
+    ("dup3", libc::SYS_dup3),
+    ("prlimit64", libc::SYS_prlimit64),
+    ("sched_setattr", libc::SYS_sched_setattr),
+    ("sched_getattr", libc::SYS_sched_getattr),
+    ("memfd_create", libc::SYS_memfd_create),
+    ("execveat", libc::SYS_execveat),
+    ("close_range", libc::SYS_close_range),
+];
