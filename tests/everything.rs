@@ -33,8 +33,25 @@ pub(crate) fn everything(page: u64) {
     }
     starts_by_exec();
     at_length();
+    from_a_hatchery();
     drop(create());
     assert_eq!(children_of_self(), []);
+}
+
+/// Several, so that the embryos are made while one waits, and in another working directory.
+fn from_a_hatchery() {
+    let options = SpawnOptions::new().timeout(PATIENCE);
+    let hatchery = embryo::Hatchery::builder().size(2).options(options).build();
+    let hatchery = hatchery.expect("a hatchery can be made");
+    let here = std::env::current_dir().expect("one is somewhere");
+    for code in 0..6 {
+        let mut command = embryo::Command::new(probe_path());
+        command.args(["exit", &code.to_string()]).spawn_options(options).hatchery(&hatchery);
+        std::env::set_current_dir("/").expect("it is there");
+        let launching = command.launch().expect("it can be sent");
+        std::env::set_current_dir(&here).expect("it is there");
+        assert_eq!(self::code(launching.wait().expect("it starts")), Some(code));
+    }
 }
 
 fn create() -> Embryo {
