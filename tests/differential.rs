@@ -1,4 +1,4 @@
-//! The oracle: one description given to `embryo` on both routes and piece by piece, to the standard library
+//! The oracle: one description given to `embryo` on both routes, piece by piece and from a hatchery, to the standard library
 //! and to glibc's posix_spawn(3) makes children that report the same of themselves, but for the differences
 //! that are documented, which are listed here one by one.
 //!
@@ -14,6 +14,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::OnceLock;
 
 #[path = "differential/endings.rs"]
 mod endings;
@@ -47,6 +48,7 @@ const LAUNCHERS: &[Launcher] = &[
     Launcher::ours("directly", |child, report| child.by_embryo(report, Way::AsRouted)),
     Launcher::ours("through the seed", |child, report| child.by_embryo(report, Way::Seed)),
     Launcher::ours("piece by piece", |child, report| piecemeal::launch(&child.command(report))),
+    Launcher::ours("from a hatchery", Description::by_hatchery),
     Launcher::theirs("std", Description::by_std),
     Launcher {
         can: |child| child.ids.is_none(),
@@ -123,6 +125,20 @@ impl Description {
         let status = command.spawn_options(way.options()).status();
         let status = status.unwrap_or_else(|e| panic!("{way:?}: {e}"));
         assert!(status.success(), "{way:?}: {status:?}");
+    }
+
+    /// Always the same one, whatever the caller has become meanwhile.
+    fn by_hatchery(&self, report: &Path) {
+        static HATCHERY: OnceLock<embryo::Hatchery> = OnceLock::new();
+        let hatchery = HATCHERY.get_or_init(|| {
+            let options = Way::Seed.options();
+            let hatchery = embryo::Hatchery::builder().size(3).options(options).build();
+            hatchery.expect("a hatchery can be made")
+        });
+        let mut command = self.command(report);
+        command.spawn_options(Way::Seed.options()).hatchery(hatchery);
+        let status = command.status().unwrap_or_else(|e| panic!("from a hatchery: {e}"));
+        assert!(status.success(), "from a hatchery: {status:?}");
     }
 
     fn by_std(&self, report: &Path) {
