@@ -471,14 +471,14 @@ fn many_grants_come_in_several_messages() {
     alone!();
     let hatchery = hatchery(2);
     let file = std::fs::File::open("/dev/null").expect("it is there");
-    let count = 600u32;
+    let count = 400u32;
     let plan = plan(count, |plan| {
         plan.keep(Keep::CWD | Keep::UMASK | Keep::SESSION);
         for slot in 0..count {
             plan.op(&Op::PutFd { slot: Slot(slot), fd: 1000 - slot });
         }
         plan.op(&Op::ExecPath { path: c"/bin/sh", flags: embryo::ExecFlags::empty() });
-        plan.arg(b"sh").arg(b"-c").arg(b"set -- /proc/self/fd/*; test $# -ge 600");
+        plan.arg(b"sh").arg(b"-c").arg(b"set -- /proc/self/fd/*; test $# -ge 400");
     });
     let grants = vec![file.as_fd(); count as usize];
     let mut process = hatchery.spawn(&plan, &grants).and_then(Launching::wait).expect("it starts");
