@@ -45,7 +45,7 @@ use crate::live::Embryo;
 use crate::process::Process;
 use crate::stdio::own;
 use auxv::{Facts, Placed};
-use embryo_plan::{Keep, MapFlags, Op, PlanBuilder, Regset, X86Regs};
+use embryo_plan::{Keep, MapFlags, Op, Plan, PlanBuilder, Regset, X86Regs};
 use file::{Executable, io};
 use place::{INTERPRETER_ZONE, PROGRAM_ZONE, Room, random};
 use rustix::fs::{Mode, OFlags};
@@ -87,6 +87,7 @@ pub struct Load {
     arg0: Option<OsString>,
     args: Vec<OsString>,
     env: BTreeMap<OsString, OsString>,
+    env_strings: Vec<Vec<u8>>,
 }
 
 impl Load {
@@ -123,6 +124,7 @@ impl Load {
             arg0: None,
             args: Vec::new(),
             env: BTreeMap::new(),
+            env_strings: Vec::new(),
         })
     }
 
@@ -161,6 +163,31 @@ impl Load {
         self
     }
 
+    /// Adds a string to the environment as it is, behind the variables.
+    pub(crate) fn env_string(&mut self, string: &[u8]) {
+        self.env_strings.push(string.to_vec());
+    }
+
+    /// The path it was opened by, or the name that was given with an open file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        Path::new(&self.name)
+    }
+
+    /// The interpreter that it names, which is loaded with it: its dynamic loader. A static
+    /// program has none.
+    #[must_use]
+    pub fn interpreter(&self) -> Option<&Path> {
+        let name = self.program.interpreter.as_ref()?;
+        Some(Path::new(OsStr::from_bytes(name.to_bytes())))
+    }
+
+    /// Whether it may lie anywhere. One that may not lies at the addresses in its file.
+    #[must_use]
+    pub fn is_position_independent(&self) -> bool {
+        self.program.movable
+    }
+
     /// Loads and starts it in a new embryo, with the caller's standard streams, working directory,
     /// umask and session.
     ///
@@ -188,7 +215,7 @@ impl Load {
         };
         Initial {
             argv: [arg0].into_iter().chain(&self.args).map(|arg| arg.as_bytes()).collect(),
-            envp: self.env.iter().map(variable).collect(),
+            envp: self.env.iter().map(variable).chain(self.env_strings.iter().cloned()).collect(),
             name: self.name.as_bytes(),
             aux: Vec::new(),
             random: [0; 16],
@@ -263,7 +290,8 @@ impl Embryo {
     /// Brings a program into the embryo's memory at random places, in one message, with its stack
     /// and all that stands on it.
     ///
-    /// What the program is told of ids is the embryo's at this moment.
+    /// What the program is told of ids is the embryo's at this moment; [`Embryo::start_loaded`]
+    /// tells it what its plan makes of them.
     ///
     /// # Errors
     /// [`Error::Load`] if it does not fit beside what is there, [`Error::Plan`] if the arguments
@@ -271,7 +299,17 @@ impl Embryo {
     /// failed: what was mapped before stays mapped. [`Error::Io`] if /proc/PID of the embryo cannot
     /// be read, which takes what [`Embryo::maps`] takes.
     pub fn load(&mut self, load: &Load) -> Result<Loaded, Error> {
-        let arrangement = self.arrange(load)?;
+        self.load_as(load, [None; 4])
+    }
+
+    /// Loads it for a start with the ops of this plan.
+    pub(crate) fn load_for(&mut self, load: &Load, plan: &Plan<'_>) -> Result<Loaded, Error> {
+        self.load_as(load, ids_after(plan))
+    }
+
+    /// `ids` are those that it will have, where they are not the embryo's: uid, euid, gid, egid.
+    fn load_as(&mut self, load: &Load, ids: [Option<u32>; 4]) -> Result<Loaded, Error> {
+        let arrangement = self.arrange(load, ids)?;
         let Arrangement { moved, interpreter_base, top, stack_len, contents } = &arrangement;
         let moved = *moved;
         let interpreter = load.interpreter.as_ref().zip(*interpreter_base);
@@ -297,11 +335,11 @@ impl Embryo {
     }
 
     /// Decides where everything goes and what the stack holds. Nothing happens yet.
-    fn arrange(&self, load: &Load) -> Result<Arrangement, Error> {
+    fn arrange(&self, load: &Load, ids: [Option<u32>; 4]) -> Result<Arrangement, Error> {
         let mut initial = load.initial();
         initial.check()?;
         let maps = self.maps()?;
-        let facts = Facts::read(self.id())?;
+        let facts = Facts::read(self.id())?.with_ids(ids);
         let refused = |reason| failed(load.name.to_string_lossy(), reason);
 
         let mut room = Room::new(&maps);
@@ -343,8 +381,16 @@ impl Embryo {
         mut plan: PlanBuilder,
         grants: &[BorrowedFd<'_>],
     ) -> Result<Process, (Error, Option<Self>)> {
-        let built =
-            self.load(load).and_then(|loaded| plan.op(&loaded.op()).build().map_err(Error::from));
+        // Whether all of it is sound is found out before anything happens.
+        if let Err(error) = load.initial().check() {
+            return Err((error.into(), Some(self)));
+        }
+        let anywhere = Regset::X86(X86Regs::at(0, 0));
+        let start = Op::StartRegs { page: 0, regset: anywhere.as_bytes(), leave: &[] };
+        let sound = plan.clone().op(&start).build().map_err(Error::from);
+        let built = sound
+            .and_then(|sound| self.load_for(load, &sound.as_plan()))
+            .and_then(|loaded| plan.op(&loaded.op()).build().map_err(Error::from));
         match built {
             Ok(plan) => self.start(&plan, grants),
             Err(error) => Err((error, Some(self))),
@@ -352,8 +398,22 @@ impl Embryo {
     }
 }
 
+/// What a plan makes of uid, euid, gid and egid.
+fn ids_after(plan: &Plan<'_>) -> [Option<u32>; 4] {
+    let set = |id: u32| (id != u32::MAX).then_some(id);
+    let mut ids = [None; 4];
+    for op in plan.ops().flatten() {
+        match op {
+            Op::Uid { real, effective, .. } => [ids[0], ids[1]] = [set(real), set(effective)],
+            Op::Gid { real, effective, .. } => [ids[2], ids[3]] = [set(real), set(effective)],
+            _ => {}
+        }
+    }
+    ids
+}
+
 fn failed(file: impl Into<String>, reason: NotLoadable) -> Error {
-    Box::new(LoadError { file: file.into(), reason }).into()
+    Box::new(LoadError::of(file, reason)).into()
 }
 
 /// Opens for reading, without waiting for the other end of a FIFO.

@@ -59,6 +59,7 @@ mod error;
 mod guarded;
 mod hint;
 mod live;
+mod loaded;
 mod mailbox;
 mod maps;
 mod process;
