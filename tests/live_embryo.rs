@@ -320,7 +320,8 @@ fn the_vdso_moves_and_goes() {
         assert_eq!(errno(&error), wrong, "{error}");
     }
     let end = embryo::limits::ADDRESS_END;
-    embryo.apply(&Op::MoveVdso { to: end - PAGE }, &[]).expect_err("there is no room");
+    let error = embryo.apply(&Op::MoveVdso { to: end - PAGE }, &[]).expect_err("it has no room");
+    assert_eq!(errno(&error), Some(12), "{error}");
     assert_eq!(vdso(&embryo), expected);
 
     let chosen = embryo.apply(&Op::MoveVdso { to: 0 }, &[]).expect("the kernel finds room");
@@ -368,7 +369,8 @@ fn a_fault_leaves_it_usable() {
         (Op::Protect { addr: seed, len: PAGE, prot: 0 }, EBUSY),
         (Op::Protect { addr: 0x10_0000, len: PAGE, prot: R }, ENOMEM),
         (Op::Remap { addr: at, len: PAGE, to: seed, to_len: PAGE }, EBUSY),
-        (Op::Remap { addr: 0x10_0000, len: PAGE, to: 0, to_len: PAGE }, EFAULT),
+        // Longer than it was: Linux 5.10 does not look at one that stays as it is.
+        (Op::Remap { addr: 0x10_0000, len: PAGE, to: 0, to_len: 2 * PAGE }, EFAULT),
         (Op::Advise { addr: seed, len: PAGE, advice: 4 }, EBUSY),
         (map(at, MapFlags::FIXED), EEXIST),
         (map(seed, MapFlags::FIXED), EEXIST),

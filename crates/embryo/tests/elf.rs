@@ -270,7 +270,8 @@ int main(void) {
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)) return 1;
     if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter)) return 2;
     struct timespec now = { 0, 0 };
-    if (clock_gettime(CLOCK_MONOTONIC, &now) || !now.tv_sec) return 3;
+    /* A clock that needs no counter of the processor, which a guest may not have. */
+    if (clock_gettime(CLOCK_MONOTONIC_COARSE, &now) || !now.tv_sec) return 3;
     return 42;
 }
 "#;
@@ -287,7 +288,7 @@ fn the_vdso_answers_wherever_it_was_moved() {
     }
     let program = program.to_str().expect("it is text");
     if launched(program, &[], &[]).status.code() != Some(42) {
-        return skipped("vdso", "the vdso of this machine asks the kernel for the time");
+        return skipped("vdso", "libc asks the kernel for the time here, not the vdso");
     }
     assert_eq!(loaded(program, &[], &[]).status.code(), Some(42));
     for to in [0x1_0000_0000, 0] {

@@ -5,6 +5,7 @@
 
 use crate::memory::{Own, map_reserved, spare};
 use crate::ops::borrow;
+use embryo_plan::limits;
 use embryo_syscall::{self as sys, Errno, Result};
 
 /// There is no vdso.
@@ -135,6 +136,10 @@ pub(crate) fn relocate(to: u64, own: &Own) -> Result<u64> {
     let vdso = Vdso::find()?;
     let [from, span] = vdso.span().ok_or(Errno::INVAL)?;
     spare(own, to, span)?;
+    // With five levels of page tables there is memory beyond, which no plan can name.
+    if to.saturating_add(span) > limits::ADDRESS_END {
+        return Err(Errno::NOMEM);
+    }
     let at = map_reserved(to, span)?;
     let target = |start: u64| at.wrapping_add(start.wrapping_sub(from));
     for (index, [start, len]) in vdso.pieces().iter().enumerate() {
