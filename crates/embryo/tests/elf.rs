@@ -180,6 +180,56 @@ fn proc_shows_what_it_would_show() {
     assert!(text.lines().any(|line| line == "/bin/ps -o args="), "{text}");
 }
 
+#[test]
+fn a_described_program_can_be_loaded_instead_of_executed() {
+    shared!();
+    let output = |command: &mut embryo::Command| {
+        let output = command.output().unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(output.stderr, b"", "{output:?}");
+        (output.status.code(), String::from_utf8(output.stdout).expect("it is text"))
+    };
+    let describe = || {
+        let mut command = embryo::Command::new("sh");
+        command.args(["-c", "cat; echo $A $0 $PWD; exit 5", "zero"]).env("A", "1");
+        command.current_dir("/usr").load(true);
+        command
+    };
+    let expected = (Some(5), "1 zero /usr\n".to_owned());
+    assert_eq!(output(&mut describe()), expected);
+    // As often as wanted, and with something on its standard input.
+    let mut command = describe();
+    for _ in 0..3 {
+        let output = command.output_with_input(b"in\n").expect("it starts");
+        assert_eq!(output.stdout, b"in\n1 zero /usr\n");
+    }
+    let mut exe = embryo::Command::new("readlink");
+    exe.arg("/proc/self/exe").load(true);
+    assert_eq!(output(&mut exe).1, "/memfd:embryo:seed (deleted)\n");
+    let file = fs::File::open("/bin/echo").expect("it is there");
+    let mut by_file = embryo::Command::from_fd(file, "name");
+    assert_eq!(output(by_file.arg("x").load(true)), (Some(0), "x\n".to_owned()));
+    // std's habit: the ignored signals of the caller, but for SIGPIPE, which Rust ignores.
+    let ignored = |load| {
+        let mut command = embryo::Command::new("grep");
+        output(command.args(["SigIgn", "/proc/self/status"]).load(load)).1
+    };
+    assert_eq!(ignored(true), ignored(false));
+
+    let refused: [(fn(&mut embryo::Command), &str); 5] = [
+        (|command| _ = command.chroot("/"), "the plan enters another"),
+        (|command| _ = command.personality(0), "a personality takes effect at exec"),
+        (|command| _ = command.shell_fallback(true), "a shell to fall back on takes exec"),
+        (|command| _ = command.search_path("/no/such"), "no such program in the search list"),
+        (|command| _ = command.current_dir("/no/such"), "working directory /no/such"),
+    ];
+    for (change, text) in refused {
+        let mut command = describe();
+        change(&mut command);
+        let error = command.spawn().expect_err(text);
+        assert!(matches!(error, Error::Load(_)) && error.to_string().contains(text), "{error}");
+    }
+}
+
 /// Each thing that the head of `elf.rs` says a program can tell, seen by one that looks.
 #[test]
 fn what_can_be_told_apart_is_what_is_said() {
