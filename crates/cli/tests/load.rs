@@ -107,8 +107,8 @@ fn options_take_effect() {
 
     assert_eq!(same(&["--chdir", place], &["pwd", "-P"]), format!("{place}\n"));
     assert_eq!(
-        same(&["--rlimit", "nofile=64", "--nice", "5"], &["sh", "-c", "ulimit -n; nice"]),
-        "64\n5\n"
+        same(&["--rlimit", "nofile=64", "--nice", "19"], &["sh", "-c", "ulimit -n; nice"]),
+        "64\n19\n"
     );
     assert_eq!(
         same(&["--fd", &format!("7={file}")], &["sh", "-c", "cat <&7; ls /proc/$$/fd"]),
@@ -284,11 +284,11 @@ fn it_is_explained_and_traced() {
     let missing = embryo(&["run", "--load", "--explain", "--", "/no/such"]).fails(127);
     assert!(missing.contains("cannot load /no/such"), "{missing}");
 
-    let ran = embryo(&["run", "--load", "--trace", "--nice", "3", "--", "true"]);
+    let ran = embryo(&["run", "--load", "--trace", "--nice", "19", "--", "true"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     let lines: Vec<&str> = ran.err.lines().map(str::trim_start).collect();
     assert!(lines[0].starts_with("load ") && lines[0].contains(" ok "), "{ran:?}");
-    assert!(lines.iter().any(|line| line.contains("nice value=3")), "{ran:?}");
+    assert!(lines.iter().any(|line| line.contains("nice value=19")), "{ran:?}");
     let ran = embryo(&["run", "--load", "--trace", "--json", "--", "true"]);
     let object: Value = serde_json::from_str(&ran.err).expect("one object");
     assert_eq!(object["trace"][0]["op"], json!("load"), "{object}");

@@ -215,7 +215,8 @@ fn a_described_program_can_be_loaded_instead_of_executed() {
     };
     assert_eq!(ignored(true), ignored(false));
 
-    let refused: [(fn(&mut embryo::Command), &str); 5] = [
+    type Change = fn(&mut embryo::Command);
+    let refused: [(Change, &str); 5] = [
         (|command| _ = command.chroot("/"), "the plan enters another"),
         (|command| _ = command.personality(0), "a personality takes effect at exec"),
         (|command| _ = command.shell_fallback(true), "a shell to fall back on takes exec"),
