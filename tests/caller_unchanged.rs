@@ -9,6 +9,7 @@ mod before;
 mod caller;
 mod catalogue;
 mod launch;
+mod on_memory;
 mod refusal;
 
 use before::caller_state;
@@ -37,20 +38,20 @@ fn by_ops_on_memory() {
     alone!();
     watched_from_another_thread(|| {
         for round in 0..20 {
-            let mut draft = on_memory();
+            let mut draft = every_op_on_memory();
             let path = c_path(&embryo_tests::probe_path());
             draft.op(&Op::ExecPath { path: &path, flags: ExecFlags::empty() });
             ["embryo-probe", "exit", "42"].iter().for_each(|arg| draft.arg(arg));
             spawned(&draft, &format!("memory and exec, round {round}"), Ok(42));
 
-            let mut draft = on_memory();
+            let mut draft = every_op_on_memory();
             draft.op(&Op::Unmap { addr: STACK, len: PAGE }).op(&Op::Fail { errno: 99 });
             let regs = Regset::X86(X86Regs::at(CODE, STACK + PAGE));
             let start = Op::StartRegs { page: 0, regset: regs.as_bytes(), leave: &[] };
             draft.op(&start);
             spawned(&draft, &format!("memory and a fault, round {round}"), Err(99));
             if cfg!(target_arch = "x86_64") {
-                let mut draft = on_memory();
+                let mut draft = every_op_on_memory();
                 draft.op(&start);
                 spawned(&draft, &format!("memory and registers, round {round}"), Ok(42));
             }
@@ -62,8 +63,9 @@ const PAGE: u64 = 4096;
 const CODE: u64 = 0x1000_0000;
 const STACK: u64 = 0x2000_0000;
 
-/// A plan without a start that has every op on memory but `name-region`, which not every kernel has.
-fn on_memory() -> Draft {
+/// A plan without a start that has every op on memory but `name-region` and, where
+/// the kernel lacks it, `mm-layout`.
+fn every_op_on_memory() -> Draft {
     // mov edi, 42; mov eax, 60; syscall.
     const EXIT_42: [u8; 12] = [0xbf, 42, 0, 0, 0, 0xb8, 60, 0, 0, 0, 0x0f, 0x05];
     const MADV_WILLNEED: u32 = 3;
@@ -86,7 +88,12 @@ fn on_memory() -> Draft {
         .op(&Op::Lock { addr: moved, len: PAGE })
         .op(&Op::Advise { addr: moved, len: PAGE, advice: MADV_WILLNEED })
         .op(&Op::Unmap { addr: moved, len: PAGE })
+        .op(&Op::MoveVdso { to: 0x6000_0000 })
+        .op(&Op::DropVdso)
         .op(&Op::SignalAction { signal: 10, flags: 0, handler: CODE, restorer: CODE, mask: 1 });
+    if let Some(layout) = on_memory::layout(CODE, STACK) {
+        draft.op(&Op::MmLayout { layout: layout.as_bytes(), auxv: &[1; 16] });
+    }
     draft
 }
 

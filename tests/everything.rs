@@ -74,6 +74,7 @@ fn memory(embryo: &mut Embryo) {
     file.set_len(2 * PAGE).expect("it is a file");
     let (slot, fixed) = (Slot(0), MapFlags::FIXED);
     let (prot, len) = (3, PAGE);
+    let layout = layout();
     let ops = [
         Op::Map { addr: CODE, len, prot, flags: fixed },
         Op::Write { addr: CODE, contents: &EXIT_42 },
@@ -90,6 +91,9 @@ fn memory(embryo: &mut Embryo) {
         Op::Advise { addr: MOVED, len, advice: 3 },
         Op::Unmap { addr: MOVED, len },
         Op::SignalAction { signal: 10, flags: 0, handler: CODE, restorer: CODE, mask: 1 },
+        Op::MmLayout { layout: layout.as_bytes(), auxv: &[] },
+        Op::MoveVdso { to: MOVED },
+        Op::DropVdso,
     ];
     let mut applied = Vec::new();
     for op in &ops {
@@ -108,6 +112,24 @@ fn memory(embryo: &mut Embryo) {
     let long = vec![7; 16 * PAGE as usize];
     embryo.write(DATA, &long).expect("it is writable");
     assert_eq!(embryo.read(DATA, long.len()).expect("it is readable"), long);
+}
+
+/// Parts that lie in what is mapped by then.
+fn layout() -> embryo::Layout {
+    let at = |addr: u64| addr.into();
+    embryo::Layout {
+        start_code: at(CODE),
+        end_code: at(CODE + PAGE),
+        start_data: at(DATA),
+        end_data: at(DATA + PAGE),
+        start_brk: at(DATA + 32 * PAGE),
+        brk: at(DATA + 32 * PAGE),
+        start_stack: at(DATA + 8 * PAGE),
+        arg_start: at(DATA),
+        arg_end: at(DATA),
+        env_start: at(DATA),
+        env_end: at(DATA),
+    }
 }
 
 fn faults(embryo: &mut Embryo) {

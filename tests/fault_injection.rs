@@ -109,7 +109,12 @@ fn fourth() -> Draft {
         .op(&Op::Advise { addr: moved, len: PAGE, advice: MADV_WILLNEED })
         .op(&Op::Unmap { addr: moved, len: PAGE })
         .op(&Op::SignalAction { signal: 10, flags: 0, handler: code, restorer: code, mask: 1 })
+        .op(&Op::MoveVdso { to: 0x6000_0000 })
+        .op(&Op::DropVdso)
         .op(&Op::StartRegs { page: 0, regset: regs.as_bytes(), leave: &[] });
+    if let Some(layout) = on_memory::layout(code, stack) {
+        draft.op(&Op::MmLayout { layout: layout.as_bytes(), auxv: &[1; 16] });
+    }
     draft
 }
 
@@ -240,8 +245,8 @@ fn without_a_fault_they_run() {
     alone!();
     before::warm_up();
     let before = Before::capture();
-    // Not every kernel has names for regions: `live_embryo.rs` asks this one.
-    let mut seen = BTreeSet::from([OpCode::Fail, OpCode::NameRegion]);
+    // Not every kernel has names for regions, nor layouts: `live_embryo.rs` asks this one.
+    let mut seen = BTreeSet::from([OpCode::Fail, OpCode::NameRegion, OpCode::MmLayout]);
     for draft in plans() {
         for way in draft().ways() {
             let draft = draft();

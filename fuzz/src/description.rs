@@ -6,7 +6,7 @@
 
 use arbitrary::Arbitrary;
 use embryo::{
-    Access, BuildError, ExecFlags, Keep, MapFlags, Op, OpCode, Plan, PlanBuilder, Regset, Slot,
+    Access, BuildError, ExecFlags, Keep, Layout, MapFlags, Op, OpCode, Plan, PlanBuilder, Regset, Slot,
     X86Regs, limits,
 };
 use std::collections::BTreeSet;
@@ -120,7 +120,7 @@ fn admits(
         return false;
     }
     let (key, excluded): (String, &str) = match code {
-        code if code == OpCode::Fail || (0x0701..=0x070d).contains(&(code as u16)) => return true,
+        code if code == OpCode::Fail || (0x0701..=0x0710).contains(&(code as u16)) => return true,
         OpCode::StartRegs if *started => return false,
         OpCode::StartRegs => {
             *started = true;
@@ -181,6 +181,21 @@ impl Wild {
             fs_base: byte(d).into(),
             ..X86Regs::at(byte(a), byte(b))
         });
+        // Tame ones are in order.
+        let after = |number: u64| if self.tame { byte(a) + number % 4 } else { number };
+        let layout = Layout {
+            start_code: byte(a).into(),
+            end_code: after(1).into(),
+            start_data: byte(a).into(),
+            end_data: after(b).into(),
+            start_brk: byte(a).into(),
+            brk: after(c).into(),
+            start_stack: byte(d).into(),
+            arg_start: byte(a).into(),
+            arg_end: after(d).into(),
+            env_start: byte(a).into(),
+            env_end: after(b).into(),
+        };
         let mut leave = self.texts[0].0.clone();
         leave.truncate(leave.len() / 16 * 16);
         let access = [Access::Read, Access::Write, Access::ReadWrite][b as usize % 3];
@@ -245,6 +260,9 @@ impl Wild {
                 restorer: byte(c),
                 mask: signals(d),
             },
+            OpCode::MmLayout => Op::MmLayout { layout: layout.as_bytes(), auxv: &leave },
+            OpCode::MoveVdso => Op::MoveVdso { to: if d % 2 == 0 { addr } else { 0 } },
+            OpCode::DropVdso => Op::DropVdso,
             OpCode::StartRegs => {
                 Op::StartRegs { page: page(c), regset: regs.as_bytes(), leave: &leave }
             }

@@ -35,6 +35,7 @@ fn row(line: &'static str) -> Listed {
 
 /// What libc calls the numbers of this machine.
 pub(crate) const NUMBERS: &[(&str, c_long)] = &[
+    ("read", libc::SYS_read),
     ("write", libc::SYS_write),
     ("close", libc::SYS_close),
     ("mmap", libc::SYS_mmap),

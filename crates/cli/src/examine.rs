@@ -14,7 +14,7 @@ const NO: u8 = 1;
 pub(crate) fn explain(args: &ExplainArgs) -> Result<u8, Failure> {
     let plan = saved::check(&args.file)?
         .map_err(|error| saved::refused(&args.file, &error).with_status(NO))?;
-    output::explain(&plan, &[], args.json)?;
+    output::explain(&plan, &[], None, args.json)?;
     Ok(0)
 }
 

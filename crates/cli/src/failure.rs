@@ -3,7 +3,7 @@
 //! It must never lose the operation, the object or the errno of what failed.
 
 use anstyle::{AnsiColor, Style};
-use embryo::{Cause, SpawnError};
+use embryo::{Cause, LoadError, NotLoadable, SpawnError};
 use std::fmt::Display;
 use std::io;
 
@@ -37,6 +37,27 @@ impl Failure {
     /// `what` failed on `object`.
     pub(crate) fn io(what: &str, object: impl Display, error: &io::Error) -> Self {
         Self::new(format!("{what} {object}: {}", errno_text(error)))
+    }
+
+    /// A program could not be loaded: the statuses are those of one that cannot be executed.
+    fn not_loaded(error: &LoadError) -> Self {
+        let LoadError { file, reason, .. } = error;
+        let (status, reason, hint) = match reason {
+            NotLoadable::Io(error) if error.kind() == io::ErrorKind::NotFound => {
+                (NOT_FOUND, errno_text(error), None)
+            }
+            NotLoadable::Io(error) => (CANNOT_EXECUTE, errno_text(error), None),
+            NotLoadable::NotFound(_) => (NOT_FOUND, reason.to_string(), None),
+            NotLoadable::Directory(dir, error) => {
+                (FAILED, format!("the working directory {dir}: {}", errno_text(error)), None)
+            }
+            NotLoadable::Cannot(_) => (FAILED, reason.to_string(), None),
+            NotLoadable::NotExecutable => (CANNOT_EXECUTE, reason.to_string(), Some("chmod +x")),
+            NotLoadable::Script(_) => (CANNOT_EXECUTE, reason.to_string(), Some(NOT_BY_LOAD)),
+            _ => (CANNOT_EXECUTE, reason.to_string(), None),
+        };
+        let failure = Self::new(format!("cannot load {file}: {reason}")).with_status(status);
+        Self { hint: hint.map(str::to_owned), ..failure }
     }
 
     /// Says what to do about it.
@@ -91,8 +112,10 @@ impl Failure {
 
 impl From<embryo::Error> for Failure {
     fn from(error: embryo::Error) -> Self {
-        let embryo::Error::Spawn(mut spawn) = error else {
-            return Self::new(error.to_string());
+        let mut spawn = match error {
+            embryo::Error::Spawn(spawn) => spawn,
+            embryo::Error::Load(error) => return Self::not_loaded(&error),
+            other => return Self::new(other.to_string()),
         };
         let hint = spawn.hint.take().map(|hint| with_options(&hint));
         let hint = hint.or_else(|| closed_directory(&spawn).then(|| CLOSED.to_owned()));
@@ -108,6 +131,8 @@ fn with_options(hint: &str) -> String {
     hint.replace("ExecFlags::KEEP_OPEN", "--keep-image-open")
         .replace("shell_fallback, --shell", "--shell-fallback")
 }
+
+const NOT_BY_LOAD: &str = "without --load the kernel runs the script";
 
 const ENOENT: u16 = 2;
 const EACCES: u16 = 13;

@@ -3,7 +3,7 @@
 //! It must never start the two in different ways: both end in the library's spawn.
 
 use crate::failure::Failure;
-use embryo::{Command, Plan, Process, SpawnOptions};
+use embryo::{Command, Load, Plan, Process, SpawnOptions};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A child that could be started.
@@ -24,6 +24,14 @@ impl Launch {
                 let copies = copies.map_err(|e| Failure::io("cannot duplicate", "a grant", &e))?;
                 Ok((plan.clone(), copies))
             }
+        }
+    }
+
+    /// The program that is loaded instead of executed, if one is.
+    pub(crate) fn loaded(&self) -> Result<Option<Load>, Failure> {
+        match self {
+            Self::Described(command) if command.loads() => Ok(Some(command.program_to_load()?)),
+            _ => Ok(None),
         }
     }
 

@@ -42,7 +42,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
 }
 
 fn explain_saved(file: &Path, json: bool) -> Result<u8, Failure> {
-    output::explain(&saved::read(file)?, &[], json)?;
+    output::explain(&saved::read(file)?, &[], None, json)?;
     Ok(0)
 }
 
@@ -59,7 +59,7 @@ fn look(args: &RunArgs, launch: &Launch) -> Result<u8, Failure> {
             named.map(Path::to_owned).or_else(|| object(grant))
         };
         let objects: Vec<Option<PathBuf>> = (0..).zip(&grants).map(object).collect();
-        output::explain(&plan, &objects, args.json)?;
+        output::explain(&plan, &objects, launch.loaded()?.as_ref(), args.json)?;
     }
     Ok(0)
 }

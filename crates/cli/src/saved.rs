@@ -115,6 +115,9 @@ fn slot_of(op: &Op<'_>) -> Option<Slot> {
         | Op::PutFd { slot, .. }
         | Op::ChrootSlot { slot }
         | Op::ChdirSlot { slot }
+        | Op::MapSlot { slot, .. }
+        | Op::WriteSlot { slot, .. }
+        | Op::ReadSlot { slot, .. }
         | Op::ExecSlot { slot, .. } => Some(slot),
         _ => None,
     }

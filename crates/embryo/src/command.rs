@@ -4,9 +4,11 @@
 //! It is a plan in the making. Whatever a child of std's would inherit by habit (stdio,
 //! environment, working directory, umask, session, ignored signals) is granted here by name, and nothing else is.
 
+use crate::elf::Load;
 use crate::error::Error;
 use crate::hatchery::Hatchery;
 use crate::launching::{self, Launching};
+use crate::loaded;
 use crate::mailbox::Mailbox;
 use crate::process::Process;
 use crate::spawn::{SpawnOptions, spawn_with};
@@ -86,6 +88,7 @@ pub struct Command {
     signal_mask: Mask,
     ignored: Ignored,
     shell: bool,
+    load: bool,
     options: SpawnOptions,
     hatchery: Option<Hatchery>,
     kill_on_drop: bool,
@@ -176,6 +179,7 @@ impl Command {
             signal_mask: Mask::Empty,
             ignored: Ignored::Keep(SIGPIPE),
             shell: false,
+            load: false,
             options: SpawnOptions::default(),
             hatchery: None,
             kill_on_drop: false,
@@ -203,6 +207,37 @@ impl Command {
     pub fn shell_fallback(&mut self, shell: bool) -> &mut Self {
         self.shell = shell;
         self
+    }
+
+    /// Loads the program into memory instead of executing it, as [`crate::Load`] does and with what
+    /// a program can tell apart then. No exec happens: the file is found here, by the rules of
+    /// exec and with the caller's permissions, under the caller's root directory, and relative to the
+    /// child's working directory; the child is an [`crate::Embryo`] until it starts.
+    ///
+    /// A spawn is [`Error::Load`] for a `#!` script, and for what takes an exec:
+    /// [`Command::chroot`], [`Command::personality`], [`Command::shell_fallback`],
+    /// [`Command::image_stays_open`]. x86_64 alone.
+    pub fn load(&mut self, load: bool) -> &mut Self {
+        self.load = load;
+        self
+    }
+
+    /// Whether [`Command::load`] was asked for.
+    #[must_use]
+    pub fn loads(&self) -> bool {
+        self.load
+    }
+
+    /// The program that [`Command::load`] would bring into memory now, with arguments and
+    /// environment. Nothing is started.
+    ///
+    /// # Errors
+    /// [`Error::Plan`] for a description that is none, [`Error::Load`] for a program that cannot be
+    /// loaded.
+    pub fn program_to_load(&self) -> Result<Load, Error> {
+        let (plan, grants) = self.plan()?;
+        let grants: Vec<BorrowedFd<'_>> = grants.iter().map(AsFd::as_fd).collect();
+        loaded::program(&plan.as_plan(), &grants)
     }
 
     /// Grants a descriptor at number `fd`. Numbers 0 to 2 are better given as [`Stdio`], which this
@@ -422,7 +457,7 @@ impl Command {
     }
 
     /// Takes the child from a hatchery: [`Command::launch`] and [`Command::spawn`] send it what there is
-    /// to do, and the second waits for the outcome.
+    /// to do, and the second waits for the outcome. One with [`Command::load`] makes an embryo of its own.
     pub fn hatchery(&mut self, hatchery: &Hatchery) -> &mut Self {
         self.hatchery = Some(hatchery.clone());
         self
@@ -634,7 +669,7 @@ impl AsFd for Grant {
 /// From description to plan.
 impl Command {
     /// The plan that a [`Command::spawn`] would execute now, and the descriptors that its slots
-    /// stand for. A piped stream appears as a grant of a pipe whose other end is closed.
+    /// stand for. With [`Command::load`] it names the program with an exec that does not happen. A piped stream appears as a grant of a pipe whose other end is closed.
     ///
     /// # Errors
     /// [`Error::Plan`] for a description that is none.
@@ -652,9 +687,10 @@ impl Command {
     fn launch_default(&self, defaults: [fn() -> Stdio; 3]) -> Result<Launching, Error> {
         let prepared = self.prepare(defaults)?;
         let grants: Vec<BorrowedFd<'_>> = prepared.grants.iter().map(AsFd::as_fd).collect();
-        let mut launching = match &self.hatchery {
-            Some(hatchery) => hatchery.spawn_with(&prepared.plan, &grants, self.options)?,
-            None => Launching::started(spawn_with(&prepared.plan, &grants, self.options)?),
+        let mut launching = match (&self.hatchery, self.load) {
+            (_, true) => Launching::started(loaded::spawn(&prepared.plan, &grants, self.options)?),
+            (Some(hatchery), _) => hatchery.spawn_with(&prepared.plan, &grants, self.options)?,
+            (None, _) => Launching::started(spawn_with(&prepared.plan, &grants, self.options)?),
         };
         let [stdin, stdout, stderr] = prepared.pipes;
         launching.stdio = launching::Stdio {
@@ -854,6 +890,10 @@ impl Command {
             }
         }
         match self.ignored {
+            // An embryo's own are its seed's, so those to be kept are named.
+            Ignored::Keep(except) if self.load => {
+                plan.op(&Op::SignalIgnore { set: loaded::ignored_now() & !except });
+            }
             Ignored::None => {}
             Ignored::Keep(except) => {
                 plan.keep(Keep::IGNORED_SIGNALS);

@@ -100,6 +100,11 @@ fn kernel_abilities() -> Vec<Ability> {
             "Linux 5.15; without it /proc is read after each launch through the seed",
         ),
         ability(
+            "memory layout",
+            sys::mm_layout_size().is_ok(),
+            "CONFIG_CHECKPOINT_RESTORE; without it /proc shows the seed's of a loaded program",
+        ),
+        ability(
             "status after a foreign reap",
             exit_info,
             "Linux 6.15; without it a child reaped by somebody else has no status",

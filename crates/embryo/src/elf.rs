@@ -5,25 +5,29 @@
 //! - `/proc/self/exe` names the seed, a memfd. What looks there for its own path, or for files
 //!   beside it, does not find them: `$ORIGIN` in the run path of the program itself (libraries'
 //!   own are right; give `LD_LIBRARY_PATH`), `std::env::current_exe`. What executes it, as
-//!   busybox's shell does to run another applet, executes the seed, which ends with 127.
-//! - `/proc/self/auxv`, `/proc/self/cmdline`, `/proc/self/environ` and the code, stack and heap
-//!   addresses in `/proc/self/stat` are those of the seed: the command line is empty in ps(1), and
-//!   a debugger that attaches has to be told the program. The vectors on the stack, which
-//!   programs read, are right.
+//!   busybox's shell does to run another applet, executes the seed, which ends with 127. The kernel
+//!   lets it be changed only with CAP_CHECKPOINT_RESTORE, and not while the seed is still mapped.
 //! - Its name in ps(1) (`comm`) is `embryo` until it takes another.
-//! - The heap of brk(2) begins where the seed's would: a little above 2 MiB, or a random distance
-//!   of up to 1 GiB further (32 MiB before Linux 6.9). Where a program that is not
-//!   position-independent lies in its way, brk fails; malloc(3) of glibc and musl and the
-//!   thread-local storage of static programs then take mmap(2) (glibc since 2.35; an older static
-//!   one says that it cannot allocate TLS data, and ends).
+//! - Where the kernel cannot be told a layout (no `CONFIG_CHECKPOINT_RESTORE`), /proc/self/auxv,
+//!   cmdline, environ and the addresses in /proc/self/stat are the seed's, and so is the heap
+//!   of brk(2): malloc(3) of glibc and musl and the thread-local storage of static programs take
+//!   mmap(2) where it finds its place taken (glibc since 2.35; an older static one says that it cannot
+//!   allocate TLS data, and ends). [`Loaded::layout`] tells. Everywhere else they are its own.
+//! - The heap begins up to 1 GiB behind the program, whatever kind of program and kernel it is: the
+//!   kernel strews heaps over 32 MiB before Linux 6.9, and has another place for the heap of a
+//!   position-independent program without an interpreter.
 //! - The stack is where we put it: a mapping that grows down (`MAP_GROWSDOWN`), in the 16 GiB that
 //!   the kernel puts stacks in. It grows to `RLIMIT_STACK` as always, but is kept clear for 64 MiB
-//!   only. /proc/PID/maps does not call it `[stack]`.
+//!   only.
+//! - The vdso is where the seed's was.
 //! - One page of code that the seed leapt from is left, readable and executable.
 //! - Addresses are always random, whatever personality(2) and `kernel.randomize_va_space` say.
-//! - Set-user-id, set-group-id and file capabilities are not honoured: `AT_SECURE` is 0 and the
-//!   credentials are the embryo's. Nothing asks for execute permission either: whoever may read a
-//!   file may load it (a file system mounted noexec is still refused, by mmap). Security modules,
+//! - Set-user-id, set-group-id and file capabilities are not honoured: the credentials are the
+//!   embryo's. `AT_SECURE` is 1 only where the effective ids are not the real ones.
+//! - A program that is given another uid by its plan is not dumpable (`PR_GET_DUMPABLE`), as no process
+//!   is after such a change; execve would make it so again. It dumps no core, and only root may trace it.
+//! - Nothing asks for execute permission: whoever may read a file may load it (a file system
+//!   mounted noexec is still refused, by mmap; [`crate::Command::load`] asks). Security modules,
 //!   audit and fanotify(7) see files mapped for execution, not an exec.
 //! - Nobody is kept from writing to the file while it runs (no ETXTBSY): what is not yet touched
 //!   of a private mapping changes with it.
@@ -45,8 +49,8 @@ use crate::live::Embryo;
 use crate::process::Process;
 use crate::stdio::own;
 use auxv::{Facts, Placed};
-use embryo_plan::{Keep, MapFlags, Op, PlanBuilder, Regset, X86Regs};
-use file::{Executable, io};
+use embryo_plan::{Keep, Layout, MapFlags, Op, Plan, PlanBuilder, Regset, X86Regs};
+use file::{Executable, Extent, io};
 use place::{INTERPRETER_ZONE, PROGRAM_ZONE, Room, random};
 use rustix::fs::{Mode, OFlags};
 use stack::{Contents, Initial};
@@ -87,6 +91,7 @@ pub struct Load {
     arg0: Option<OsString>,
     args: Vec<OsString>,
     env: BTreeMap<OsString, OsString>,
+    env_strings: Vec<Vec<u8>>,
 }
 
 impl Load {
@@ -123,6 +128,7 @@ impl Load {
             arg0: None,
             args: Vec::new(),
             env: BTreeMap::new(),
+            env_strings: Vec::new(),
         })
     }
 
@@ -161,6 +167,31 @@ impl Load {
         self
     }
 
+    /// Adds a string to the environment as it is, behind the variables.
+    pub(crate) fn env_string(&mut self, string: &[u8]) {
+        self.env_strings.push(string.to_vec());
+    }
+
+    /// The path it was opened by, or the name that was given with an open file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        Path::new(&self.name)
+    }
+
+    /// The interpreter that it names, which is loaded with it: its dynamic loader. A static
+    /// program has none.
+    #[must_use]
+    pub fn interpreter(&self) -> Option<&Path> {
+        let name = self.program.interpreter.as_ref()?;
+        Some(Path::new(OsStr::from_bytes(name.to_bytes())))
+    }
+
+    /// Whether it may lie anywhere. One that may not lies at the addresses in its file.
+    #[must_use]
+    pub fn is_position_independent(&self) -> bool {
+        self.program.movable
+    }
+
     /// Loads and starts it in a new embryo, with the caller's standard streams, working directory,
     /// umask and session.
     ///
@@ -188,7 +219,7 @@ impl Load {
         };
         Initial {
             argv: [arg0].into_iter().chain(&self.args).map(|arg| arg.as_bytes()).collect(),
-            envp: self.env.iter().map(variable).collect(),
+            envp: self.env.iter().map(variable).chain(self.env_strings.iter().cloned()).collect(),
             name: self.name.as_bytes(),
             aux: Vec::new(),
             random: [0; 16],
@@ -214,6 +245,7 @@ pub struct Loaded {
     base: u64,
     interpreter_base: Option<u64>,
     entry: u64,
+    layout: Option<Layout>,
 }
 
 impl Loaded {
@@ -242,6 +274,13 @@ impl Loaded {
         self.interpreter_base
     }
 
+    /// What the kernel was told of where its parts are, for /proc and brk(2); nothing where the
+    /// kernel cannot be told (`CONFIG_CHECKPOINT_RESTORE`).
+    #[must_use]
+    pub fn layout(&self) -> Option<Layout> {
+        self.layout
+    }
+
     /// Its own entry point.
     #[must_use]
     pub fn entry(&self) -> u64 {
@@ -257,13 +296,15 @@ struct Arrangement {
     top: u64,
     stack_len: u64,
     contents: Contents,
+    layout: Layout,
 }
 
 impl Embryo {
     /// Brings a program into the embryo's memory at random places, in one message, with its stack
     /// and all that stands on it.
     ///
-    /// What the program is told of ids is the embryo's at this moment.
+    /// What the program is told of ids is the embryo's at this moment; [`Embryo::start_loaded`]
+    /// tells it what its plan makes of them.
     ///
     /// # Errors
     /// [`Error::Load`] if it does not fit beside what is there, [`Error::Plan`] if the arguments
@@ -271,8 +312,19 @@ impl Embryo {
     /// failed: what was mapped before stays mapped. [`Error::Io`] if /proc/PID of the embryo cannot
     /// be read, which takes what [`Embryo::maps`] takes.
     pub fn load(&mut self, load: &Load) -> Result<Loaded, Error> {
-        let arrangement = self.arrange(load)?;
-        let Arrangement { moved, interpreter_base, top, stack_len, contents } = &arrangement;
+        self.load_as(load, [None; 4])
+    }
+
+    /// Loads it for a start with the ops of this plan.
+    pub(crate) fn load_for(&mut self, load: &Load, plan: &Plan<'_>) -> Result<Loaded, Error> {
+        self.load_as(load, ids_after(plan))
+    }
+
+    /// `ids` are those that it will have, where they are not the embryo's: uid, euid, gid, egid.
+    fn load_as(&mut self, load: &Load, ids: [Option<u32>; 4]) -> Result<Loaded, Error> {
+        let arrangement = self.arrange(load, ids)?;
+        let Arrangement { moved, interpreter_base, top, stack_len, contents, layout } =
+            &arrangement;
         let moved = *moved;
         let interpreter = load.interpreter.as_ref().zip(*interpreter_base);
 
@@ -288,20 +340,25 @@ impl Embryo {
         batch
             .op(&Op::Map { addr: top - stack_len, len: *stack_len, prot, flags })
             .op(&Op::Write { addr: contents.pointer, contents: &contents.bytes });
+        // Asked of this process: both have one kernel.
+        let layout = embryo_syscall::mm_layout_size().is_ok().then_some(*layout);
+        if let Some(layout) = &layout {
+            batch.op(&Op::MmLayout { layout: layout.as_bytes(), auxv: &contents.auxv });
+        }
         self.apply_all(&batch.build()?, &grants)?;
 
         let entry = load.program.entry.wrapping_add(moved);
         let instruction = interpreter.map_or(entry, |(file, moved)| file.entry.wrapping_add(moved));
         let regset = Regset::X86(X86Regs::at(instruction, contents.pointer));
-        Ok(Loaded { regset, base: moved, interpreter_base: *interpreter_base, entry })
+        Ok(Loaded { regset, base: moved, interpreter_base: *interpreter_base, entry, layout })
     }
 
     /// Decides where everything goes and what the stack holds. Nothing happens yet.
-    fn arrange(&self, load: &Load) -> Result<Arrangement, Error> {
+    fn arrange(&self, load: &Load, ids: [Option<u32>; 4]) -> Result<Arrangement, Error> {
         let mut initial = load.initial();
         initial.check()?;
         let maps = self.maps()?;
-        let facts = Facts::read(self.id())?;
+        let facts = Facts::read(self.id())?.with_ids(ids);
         let refused = |reason| failed(load.name.to_string_lossy(), reason);
 
         let mut room = Room::new(&maps);
@@ -329,7 +386,9 @@ impl Embryo {
         let limit = rustix::process::getrlimit(rustix::process::Resource::Stack).current;
         let top = room.stack(stack_len, limit.unwrap_or(u64::MAX)).map_err(refused)?;
         let contents = initial.lay_out(top);
-        Ok(Arrangement { moved, interpreter_base, top, stack_len, contents })
+        let heap = room.heap(load.program.span().1.wrapping_add(moved)).map_err(refused)?;
+        let layout = layout(&load.program, moved, heap, &contents);
+        Ok(Arrangement { moved, interpreter_base, top, stack_len, contents, layout })
     }
 
     /// Loads a program and starts it with the ops, grants and keeps of `plan`, which has no start
@@ -343,8 +402,16 @@ impl Embryo {
         mut plan: PlanBuilder,
         grants: &[BorrowedFd<'_>],
     ) -> Result<Process, (Error, Option<Self>)> {
-        let built =
-            self.load(load).and_then(|loaded| plan.op(&loaded.op()).build().map_err(Error::from));
+        // Whether all of it is sound is found out before anything happens.
+        if let Err(error) = load.initial().check() {
+            return Err((error.into(), Some(self)));
+        }
+        let anywhere = Regset::X86(X86Regs::at(0, 0));
+        let start = Op::StartRegs { page: 0, regset: anywhere.as_bytes(), leave: &[] };
+        let sound = plan.clone().op(&start).build().map_err(Error::from);
+        let built = sound
+            .and_then(|sound| self.load_for(load, &sound.as_plan()))
+            .and_then(|loaded| plan.op(&loaded.op()).build().map_err(Error::from));
         match built {
             Ok(plan) => self.start(&plan, grants),
             Err(error) => Err((error, Some(self))),
@@ -352,8 +419,41 @@ impl Embryo {
     }
 }
 
+/// Where the parts of a program are.
+fn layout(program: &Executable, moved: u64, heap: u64, contents: &Contents) -> Layout {
+    let Extent { code, data } = program.extent();
+    let at = |addr: u64| addr.wrapping_add(moved).into();
+    Layout {
+        start_code: at(code[0]),
+        end_code: at(code[1]),
+        start_data: at(data[0]),
+        end_data: at(data[1]),
+        start_brk: heap.into(),
+        brk: heap.into(),
+        start_stack: contents.pointer.into(),
+        arg_start: contents.args.start.into(),
+        arg_end: contents.args.end.into(),
+        env_start: contents.env.start.into(),
+        env_end: contents.env.end.into(),
+    }
+}
+
+/// What a plan makes of uid, euid, gid and egid.
+fn ids_after(plan: &Plan<'_>) -> [Option<u32>; 4] {
+    let set = |id: u32| (id != u32::MAX).then_some(id);
+    let mut ids = [None; 4];
+    for op in plan.ops().flatten() {
+        match op {
+            Op::Uid { real, effective, .. } => [ids[0], ids[1]] = [set(real), set(effective)],
+            Op::Gid { real, effective, .. } => [ids[2], ids[3]] = [set(real), set(effective)],
+            _ => {}
+        }
+    }
+    ids
+}
+
 fn failed(file: impl Into<String>, reason: NotLoadable) -> Error {
-    Box::new(LoadError { file: file.into(), reason }).into()
+    Box::new(LoadError::of(file, reason)).into()
 }
 
 /// Opens for reading, without waiting for the other end of a FIFO.

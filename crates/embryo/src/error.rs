@@ -69,7 +69,11 @@ impl Error {
         match self {
             Error::Plan(_) | Error::Grants { .. } => io::ErrorKind::InvalidInput,
             Error::Load(error) => match &error.reason {
-                NotLoadable::Io(source) => source.kind(),
+                NotLoadable::Io(source) | NotLoadable::Directory(_, source) => source.kind(),
+                NotLoadable::NotFound(_) => io::ErrorKind::NotFound,
+                NotLoadable::NotExecutable | NotLoadable::Unreadable => {
+                    io::ErrorKind::PermissionDenied
+                }
                 _ => io::ErrorKind::InvalidInput,
             },
             Error::Spawn(error) => error.kind(),
@@ -85,7 +89,9 @@ impl Error {
             Error::Spawn(error) => Some(i32::from(error.fault.errno)),
             Error::Io { source, .. } | Error::Hatchery { source, .. } => source.raw_os_error(),
             Error::Load(error) => match &error.reason {
-                NotLoadable::Io(source) => source.raw_os_error(),
+                NotLoadable::Io(source) | NotLoadable::Directory(_, source) => {
+                    source.raw_os_error()
+                }
                 _ => None,
             },
             _ => None,

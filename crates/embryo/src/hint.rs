@@ -436,6 +436,18 @@ fn general_hint(op: &Op<'_>, errno: Errno) -> Option<&'static str> {
         (Op::ChdirSlot { .. } | Op::ChrootSlot { .. }, Errno::NOTDIR) => {
             "the granted descriptor is not a directory"
         }
+        (Op::Map { .. }, Errno::PERM) => "the address is below vm.mmap_min_addr",
+        (Op::MmLayout { .. }, Errno::PERM) => "the kernel lacks CONFIG_CHECKPOINT_RESTORE",
+        (Op::MmLayout { .. }, Errno::INVAL) => {
+            "an address is below vm.mmap_min_addr, heap and data are more than RLIMIT_DATA, before \
+             Linux 5.15 the heap is below the data, or the kernel lacks CONFIG_CHECKPOINT_RESTORE"
+        }
+        (Op::MoveVdso { .. } | Op::DropVdso, Errno::NOENT) => "/proc is not mounted",
+        (Op::MoveVdso { .. } | Op::DropVdso, Errno::PERM) => {
+            "the kernel seals the vdso (CONFIG_MSEAL_SYSTEM_MAPPINGS)"
+        }
+        (Op::MoveVdso { .. }, Errno::INVAL) => "the vdso and its data are no longer side by side",
+        (Op::MoveVdso { .. } | Op::DropVdso, _) if errno == Errno::new(6) => "there is no vdso",
         (Op::MapSlot { .. }, Errno::PERM) => {
             "its file system is mounted noexec, it is sealed, or the address is below \
              vm.mmap_min_addr"

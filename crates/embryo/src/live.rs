@@ -18,6 +18,7 @@ use embryo_plan::{Op, OwnedPlan, PlanBuilder, Reason, Route};
 use embryo_seed::{RequestFlags, RequestKind};
 use embryo_syscall::Errno;
 use std::fmt;
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Contents up to this travel in the message; longer ones as a file in memory.
@@ -34,7 +35,7 @@ const INLINE_CONTENTS_MAX: usize = 16 << 10;
 /// not there yet.
 ///
 /// # Kernel
-/// Linux 5.10; `name-region` 5.17.
+/// Linux 5.10; `name-region` 5.17; `mm-layout` with `CONFIG_CHECKPOINT_RESTORE`.
 pub struct Embryo {
     // `None` once it has started or was abandoned.
     process: Option<OwnedFd>,
@@ -239,6 +240,16 @@ impl Embryo {
     /// What reading it answers.
     pub fn maps(&self) -> Result<Vec<MapsEntry>, Error> {
         read_maps(self.pid).map_err(Error::io("reading /proc/PID/maps"))
+    }
+
+    /// Where the vdso's code is, if there is one: its beginning is what `AT_SYSINFO_EHDR` has to be.
+    /// [`Op::MoveVdso`] moves it and [`Op::DropVdso`] does away with it.
+    ///
+    /// # Errors
+    /// As [`Embryo::maps`].
+    pub fn vdso(&self) -> Result<Option<Range<u64>>, Error> {
+        let maps = self.maps()?;
+        Ok(maps.into_iter().find(|entry| entry.name == "[vdso]").map(|entry| entry.range))
     }
 
     /// Whether it still lives.

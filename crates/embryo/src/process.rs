@@ -3,7 +3,7 @@
 use crate::error::{Error, errno_text};
 use crate::guarded::AsRaw;
 use crate::reaper;
-use crate::spawn::LaunchReport;
+use crate::spawn::{LaunchReport, TraceRecord};
 use embryo_syscall::{self as sys, Errno, Waited};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -78,6 +78,11 @@ impl Process {
             kill_on_drop: false,
             report,
         }
+    }
+
+    /// Puts what was done before the plan in front of its records.
+    pub(crate) fn recorded_first(&mut self, record: TraceRecord) {
+        self.report.trace.insert(0, record);
     }
 
     /// Its pid. It names this process until it has been waited for, and maybe another one then.

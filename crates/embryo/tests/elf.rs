@@ -165,6 +165,197 @@ fn compiled_programs_of_every_kind_find_all_in_order() {
 }
 
 #[test]
+fn proc_shows_what_it_would_show() {
+    shared!();
+    let env = [("A", "1"), ("B", "")];
+    let cmdline = same("/bin/cat", &["/proc/self/cmdline", "/dev/null"], &env);
+    if loaded_layout("/bin/cat").is_none() {
+        return skipped("proc", "this kernel cannot be told a layout (CONFIG_CHECKPOINT_RESTORE)");
+    }
+    assert_eq!(cmdline.out, b"/bin/cat\0/proc/self/cmdline\0/dev/null\0");
+    assert_eq!(same("/bin/cat", &["/proc/self/environ"], &env).out, b"A=1\0B=\0");
+    // What ps(1) shows, of itself.
+    let ps = loaded("/bin/ps", &["-o", "args="], &[]);
+    let text = String::from_utf8(ps.out).expect("it is text");
+    assert!(text.lines().any(|line| line == "/bin/ps -o args="), "{text}");
+}
+
+#[test]
+fn a_described_program_can_be_loaded_instead_of_executed() {
+    shared!();
+    let output = |command: &mut embryo::Command| {
+        let output = command.output().unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(output.stderr, b"", "{output:?}");
+        (output.status.code(), String::from_utf8(output.stdout).expect("it is text"))
+    };
+    let describe = || {
+        let mut command = embryo::Command::new("sh");
+        command.args(["-c", "cat; echo $A $0 $PWD; exit 5", "zero"]).env("A", "1");
+        command.current_dir("/usr").load(true);
+        command
+    };
+    let expected = (Some(5), "1 zero /usr\n".to_owned());
+    assert_eq!(output(&mut describe()), expected);
+    // As often as wanted, and with something on its standard input.
+    let mut command = describe();
+    for _ in 0..3 {
+        let output = command.output_with_input(b"in\n").expect("it starts");
+        assert_eq!(output.stdout, b"in\n1 zero /usr\n");
+    }
+    let mut exe = embryo::Command::new("readlink");
+    exe.arg("/proc/self/exe").load(true);
+    assert_eq!(output(&mut exe).1, "/memfd:embryo:seed (deleted)\n");
+    let file = fs::File::open("/bin/echo").expect("it is there");
+    let mut by_file = embryo::Command::from_fd(file, "name");
+    assert_eq!(output(by_file.arg("x").load(true)), (Some(0), "x\n".to_owned()));
+    // std's habit: the ignored signals of the caller, but for SIGPIPE, which Rust ignores.
+    let ignored = |load| {
+        let mut command = embryo::Command::new("grep");
+        output(command.args(["SigIgn", "/proc/self/status"]).load(load)).1
+    };
+    assert_eq!(ignored(true), ignored(false));
+
+    type Change = fn(&mut embryo::Command);
+    let refused: [(Change, &str); 5] = [
+        (|command| _ = command.chroot("/"), "the plan enters another"),
+        (|command| _ = command.personality(0), "a personality takes effect at exec"),
+        (|command| _ = command.shell_fallback(true), "a shell to fall back on takes exec"),
+        (|command| _ = command.search_path("/no/such"), "no such program in the search list"),
+        (|command| _ = command.current_dir("/no/such"), "working directory /no/such"),
+    ];
+    for (change, text) in refused {
+        let mut command = describe();
+        change(&mut command);
+        let error = command.spawn().expect_err(text);
+        assert!(matches!(error, Error::Load(_)) && error.to_string().contains(text), "{error}");
+    }
+}
+
+/// Each thing that the head of `elf.rs` says a program can tell, seen by one that looks.
+#[test]
+fn what_can_be_told_apart_is_what_is_said() {
+    shared!();
+    let exe = loaded("/usr/bin/readlink", &["/proc/self/exe"], &[]);
+    assert_eq!(exe.out, b"/memfd:embryo:seed (deleted)\n");
+    assert_eq!(loaded("/bin/cat", &["/proc/self/comm"], &[]).out, b"embryo\n");
+    let maps = String::from_utf8(loaded("/bin/cat", &["/proc/self/maps"], &[]).out).expect("text");
+    let kernels = String::from_utf8(launched("/bin/cat", &["/proc/self/maps"], &[]).out);
+    let code = |maps: &str| maps.lines().filter(|line| line.contains(" r-xp ")).count();
+    assert_eq!(code(&maps), code(&kernels.expect("text")) + 1, "{maps}");
+    assert!(maps.contains("[stack]") || loaded_layout("/bin/cat").is_none(), "{maps}");
+
+    // A file that nobody may execute is loaded all the same, and may be written to while it runs.
+    let dir = scratch("apart");
+    let program = dir.path().join("cat");
+    fs::copy("/bin/cat", &program).expect("it can be copied");
+    let mode = |mode| {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        fs::set_permissions(&program, mode).expect("it is ours");
+    };
+    mode(0o644);
+    let path = program.to_str().expect("it is text");
+    assert_eq!(loaded(path, &["/proc/self/comm"], &[]).out, b"embryo\n");
+    let (reader, writer) = std::io::pipe().expect("a pipe can be made");
+    let load = Load::open(path).expect("it is a program");
+    let mut plan = Plan::builder();
+    let slot = plan.slot();
+    plan.keep(Keep::CWD | Keep::UMASK | Keep::SESSION).op(&Op::PutFd { slot, fd: 0 });
+    let embryo = Embryo::create().expect("an embryo can be made");
+    let started = embryo.start_loaded(&load, plan, &[reader.as_fd()]);
+    let mut process = started.map_err(|(error, _)| error).expect("it starts");
+    fs::File::options().write(true).open(&program).expect("exec would make this ETXTBSY");
+    drop((reader, writer));
+    process.wait().expect("it ends");
+
+    // Set-user-id is not honoured, and a changed uid leaves it undumpable; both take root to see.
+    if !rustix::process::geteuid().is_root() {
+        return skipped("apart", "only root can make the rest");
+    }
+    mode(0o4755);
+    let as_nobody = |program: &str, args: &[&str]| {
+        let mut load = Load::open(program).expect("it is a program");
+        load.args(args);
+        let (mut reader, writer) = std::io::pipe().expect("a pipe can be made");
+        let mut plan = Plan::builder();
+        let slot = plan.slot();
+        plan.keep(Keep::CWD | Keep::UMASK | Keep::SESSION)
+            .op(&Op::PutFd { slot, fd: 1 })
+            .op(&Op::Uid { real: 65534, effective: 65534, saved: 65534 });
+        let embryo = Embryo::create().expect("an embryo can be made");
+        let started = embryo.start_loaded(&load, plan, &[writer.as_fd()]);
+        let mut process = started.map_err(|(error, _)| error).expect("it starts");
+        drop(writer);
+        let text = std::io::read_to_string(&mut reader).expect("it writes");
+        process.wait().expect("it ends");
+        text
+    };
+    let status = as_nobody(path, &["/proc/self/status"]);
+    assert!(status.contains("\nUid:\t65534\t65534\t65534\t65534\n"), "{status}");
+    // Whose this file is tells whether a process is dumpable.
+    let owner = as_nobody("/usr/bin/stat", &["--format=%u", "/proc/self/environ"]);
+    assert_eq!(owner, "0\n");
+}
+
+fn loaded_layout(program: &str) -> Option<embryo::Layout> {
+    let mut embryo = Embryo::create().expect("an embryo can be made");
+    let load = Load::open(program).expect("it is a program");
+    embryo.load(&load).expect("it can be loaded").layout()
+}
+
+/// Asks for the time with a filter that kills whoever asks the kernel: only the vdso answers.
+const ASKS_THE_VDSO: &str = r#"
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <time.h>
+int main(void) {
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_clock_gettime, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog filter = { 4, code };
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)) return 1;
+    if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter)) return 2;
+    struct timespec now = { 0, 0 };
+    /* A clock that needs no counter of the processor, which a guest may not have. */
+    if (clock_gettime(CLOCK_MONOTONIC_COARSE, &now) || !now.tv_sec) return 3;
+    return 42;
+}
+"#;
+
+#[test]
+fn the_vdso_answers_wherever_it_was_moved() {
+    shared!();
+    let dir = scratch("vdso");
+    let source = dir.path().join("vdso.c");
+    fs::write(&source, ASKS_THE_VDSO).expect("a file can be written");
+    let program = dir.path().join("vdso");
+    if let Err(why) = cc(&source, &program, &[]) {
+        return skipped("vdso", &why);
+    }
+    let program = program.to_str().expect("it is text");
+    if launched(program, &[], &[]).status.code() != Some(42) {
+        return skipped("vdso", "libc asks the kernel for the time here, not the vdso");
+    }
+    assert_eq!(loaded(program, &[], &[]).status.code(), Some(42));
+    for to in [0x1_0000_0000, 0] {
+        let mut embryo = Embryo::create().expect("an embryo can be made");
+        let at = embryo.apply(&Op::MoveVdso { to }, &[]).expect("it can be moved");
+        assert!(at >= to && at - to < 1 << 20 || to == 0, "{at:#x}");
+        assert_eq!(loaded_into(embryo, program, &[], &[]).status.code(), Some(42), "{to:#x}");
+    }
+    // Without it, libc asks the kernel.
+    let mut embryo = Embryo::create().expect("an embryo can be made");
+    embryo.apply(&Op::DropVdso, &[]).expect("it is there");
+    let run = loaded_into(embryo, program, &[], &[]);
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&run.status), Some(31), "{run:?}");
+}
+
+#[test]
 fn many_arguments_arrive_and_too_many_are_refused() {
     shared!();
     let many: Vec<String> = (0..20_000).map(|number| format!("argument number {number}")).collect();

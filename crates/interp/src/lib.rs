@@ -17,6 +17,7 @@ mod registers;
 mod signals;
 mod start;
 mod trace;
+mod vdso;
 
 pub use child::{Brief, ChildState, STDIO_END, Shared, enter};
 pub use fault::{Fault, Step};

@@ -4,7 +4,8 @@
 //! Contents are copied by the kernel, from and to files, so a bad address is EFAULT and the embryo
 //! lives on. The embryo's own pages are refused with EBUSY.
 
-use embryo_plan::{MapFlags, Op};
+use crate::vdso;
+use embryo_plan::{Layout, MapFlags, Op};
 use embryo_syscall::{self as sys, Action, Errno, Mapping, Result};
 
 /// The stretches of memory that the executor itself lives in: first address and end. Both are 0
@@ -68,8 +69,21 @@ pub(crate) fn apply(op: &Op<'_>, fd: i32, own: &Own) -> Result<u64> {
             unsafe { sys::set_action(signal, &Action { handler, flags, restorer, mask }) }
                 .map(|()| 0)
         }
+        Op::MmLayout { layout, auxv } => {
+            let layout = Layout::read(layout).ok_or(Errno::INVAL)?;
+            // SAFETY: the executor has no heap, and what the image will have begins there.
+            unsafe { sys::set_mm_layout(layout.fields().map(|(_, addr)| addr), auxv) }.map(|()| 0)
+        }
+        Op::MoveVdso { to } => vdso::relocate(to, own),
+        Op::DropVdso => vdso::remove().map(|()| 0),
         _ => Err(Errno::NOSYS),
     }
+}
+
+/// Room for `len` bytes that nobody may touch, at `addr` or, if that is 0, wherever there is some.
+pub(crate) fn map_reserved(addr: u64, len: u64) -> Result<u64> {
+    let fixed = if addr == 0 { 0 } else { MAP_FIXED_NOREPLACE };
+    map(addr, len, 0, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | fixed, -1, 0)
 }
 
 fn kernel_flags(flags: MapFlags) -> u32 {
@@ -95,7 +109,7 @@ fn map(addr: u64, len: u64, prot: u32, flags: u32, fd: i32, offset: u64) -> Resu
 }
 
 /// Refuses a range that touches the executor's own memory.
-fn spare(own: &Own, addr: u64, len: u64) -> Result<()> {
+pub(crate) fn spare(own: &Own, addr: u64, len: u64) -> Result<()> {
     let end = addr.saturating_add(len);
     let touched = own.iter().any(|[from, to]| addr < *to && *from < end);
     if touched { Err(Errno::BUSY) } else { Ok(()) }

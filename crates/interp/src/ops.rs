@@ -141,7 +141,7 @@ fn done<T>(outcome: rustix::io::Result<T>) -> Result<()> {
 }
 
 /// Borrows a descriptor of this task's own table.
-fn borrow<'a>(fd: i32) -> Result<BorrowedFd<'a>> {
+pub(crate) fn borrow<'a>(fd: i32) -> Result<BorrowedFd<'a>> {
     if fd < 0 {
         return Err(Errno::BADF);
     }
@@ -257,6 +257,9 @@ mod tests {
             Op::ReadSlot { slot, addr, len, offset: 0 },
             Op::Fill { addr, len, byte: 0 },
             Op::SignalAction { signal: 1, flags: 0, handler: 0, restorer: 0, mask: 0 },
+            Op::MmLayout { layout: &[1; 88], auxv: &[] },
+            Op::MoveVdso { to: 0 },
+            Op::DropVdso,
         ];
         for op in ops {
             let mut context = Context {

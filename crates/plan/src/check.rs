@@ -8,6 +8,7 @@
 use crate::format::{
     DataRef, ENTRY_LEN, Entry, HEADER_LEN, Header, ListRef, MAGIC, PlanFlags, VERSION,
 };
+use crate::layout::Layout;
 use crate::limits;
 use crate::op::{ArgKind, DataKind, ExecFlags, Keep, MapFlags, NO_SLOT, Op, OpCode};
 use crate::regset::{Regset, ranges};
@@ -369,7 +370,9 @@ fn check_data(
     if kind == DataKind::Absent {
         return if at == DataRef::default() { Ok(()) } else { Err(Reason::NotZero) };
     }
-    if matches!(kind, DataKind::Groups | DataKind::Ranges) && at == DataRef::default() {
+    if matches!(kind, DataKind::Groups | DataKind::Ranges | DataKind::Auxv)
+        && at == DataRef::default()
+    {
         return Ok(());
     }
     if at.len.get() == 0 {
@@ -388,6 +391,10 @@ fn check_data(
         DataKind::Name => check_text(bytes, limits::REGION_NAME_BYTES_MAX, true),
         DataKind::Regset if Regset::read(bytes).is_none() => Err(Reason::DataLength),
         DataKind::Ranges if bytes.len() % 16 != 0 || bytes.len() / 16 > limits::RANGES_MAX => {
+            Err(Reason::DataLength)
+        }
+        DataKind::Layout if Layout::read(bytes).is_none() => Err(Reason::DataLength),
+        DataKind::Auxv if bytes.len() % 16 != 0 || bytes.len() > limits::AUXV_BYTES_MAX => {
             Err(Reason::DataLength)
         }
         DataKind::CpuMask if bytes.iter().all(|byte| *byte == 0) => Err(Reason::Empty),
@@ -471,6 +478,11 @@ fn check_range(op: &Op<'_>) -> Result<(), Reason> {
             within(handler < limits::ADDRESS_END && restorer < limits::ADDRESS_END, "an address")?;
             within(mask & unblockable == 0, "the mask")
         }
+        Op::MmLayout { layout, .. } => {
+            let layout = Layout::read(layout).ok_or(Reason::DataLength)?;
+            layout.unsound().map_or(Ok(()), |what| Err(Reason::OutOfRange(what)))
+        }
+        Op::MoveVdso { to } => check_pages(if to == 0 { limits::PAGE } else { to }, limits::PAGE),
         Op::StartRegs { page, regset, leave } => {
             let regset = Regset::read(regset).ok_or(Reason::DataLength)?;
             if let Some(register) = regset.unsound() {
@@ -556,7 +568,7 @@ fn kind_bit(code: OpCode) -> Option<u64> {
         OpCode::ChdirSlot => OpCode::ChdirPath,
         other => other,
     };
-    if (0x0701..=0x070d).contains(&(code as u16)) {
+    if (0x0701..=0x0710).contains(&(code as u16)) {
         return None;
     }
     let position = OpCode::ALL.iter().position(|code| *code == same_as)?;

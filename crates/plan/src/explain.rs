@@ -1,5 +1,6 @@
 //! A plan in words: one line an op, and the same fields for programs.
 
+use crate::layout::Layout;
 use crate::names::{errno_name, resource_name, sched_policy_name, signal_name};
 use crate::op::{ExecFlags, Keep, MapFlags, Op, Slot};
 use crate::regset::{Regset, ranges};
@@ -109,7 +110,7 @@ impl<'a> Op<'a> {
         use ArgText::{Cpus, Hex, Ids, Limit, Number, Octal, Signals, Text, Word};
         let id = |id: u32| if id == u32::MAX { Word("keep") } else { Number(id.into()) };
         match *self {
-            Op::SetSid | Op::Subreaper | Op::NoNewPrivs => {}
+            Op::SetSid | Op::Subreaper | Op::NoNewPrivs | Op::DropVdso => {}
             Op::Fail { errno } => match errno_name(errno) {
                 Some(name) => field("errno", Word(name)),
                 None => field("errno", Number(errno.into())),
@@ -227,6 +228,16 @@ impl<'a> Op<'a> {
                 field("restorer", Hex(restorer));
                 field("mask", Signals(mask));
             }
+            Op::MmLayout { layout, auxv } => {
+                if let Some(layout) = Layout::read(layout) {
+                    layout.fields().into_iter().for_each(|(name, addr)| field(name, Hex(addr)));
+                }
+                for [kind, value] in ranges(auxv) {
+                    field("auxv", Hex(kind));
+                    field("value", Hex(value));
+                }
+            }
+            Op::MoveVdso { to } => field("to", Hex(to)),
             Op::StartRegs { page, regset, leave } => {
                 if let Some(regset) = Regset::read(regset) {
                     field("instruction", Hex(regset.instruction()));

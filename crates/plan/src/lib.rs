@@ -17,6 +17,7 @@ mod build;
 mod check;
 mod explain;
 mod format;
+mod layout;
 pub mod limits;
 mod names;
 mod op;
@@ -30,6 +31,7 @@ pub use explain::{ArgText, Explained};
 pub use format::{
     DataRef, ENTRY_LEN, Entry, HEADER_LEN, Header, ListRef, MAGIC, PlanFlags, VERSION,
 };
+pub use layout::Layout;
 pub use names::{errno_name, resource_name, sched_policy_name, signal_name};
 pub use op::{Access, ExecFlags, Keep, MapFlags, NO_SLOT, Op, OpCode, Place, Route, Slot};
 pub use regset::{ArmRegs, Regset, X86Regs, ranges};

@@ -29,6 +29,8 @@ pub const PAGE: u64 = 4096;
 pub const ADDRESS_END: u64 = (1 << 47) - 4096;
 /// Bytes of a region's name with its NUL: the kernel's `ANON_VMA_NAME_MAX_LEN`.
 pub const REGION_NAME_BYTES_MAX: usize = 80;
+/// Bytes of an auxiliary vector: more than any kernel keeps, which is `AT_VECTOR_SIZE` words.
+pub const AUXV_BYTES_MAX: usize = 1024;
 /// Ranges of memory that go away at a start.
 pub const RANGES_MAX: usize = 61;
 /// `RLIMIT_*` numbers are below this.

@@ -57,6 +57,8 @@ pub(crate) enum DataKind {
     Name,
     Regset,
     Ranges,
+    Layout,
+    Auxv,
 }
 
 /// What an entry of one code must look like.
@@ -257,6 +259,15 @@ op_codes! {
     /// rt_sigaction(2).
     SignalAction = 0x070d "signal-action" Seed 94..=94
         { slot: false, flags: 0, args: [U64 U64 U64 U64], data: [Absent Absent] }
+    /// prctl(2) PR_SET_MM_MAP.
+    MmLayout = 0x070e "mm-layout" Seed 87..=93
+        { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Layout Auxv] }
+    /// mremap(2) of the vdso and its data.
+    MoveVdso = 0x070f "move-vdso" Seed 87..=93
+        { slot: false, flags: 0, args: [U64 Zero Zero Zero], data: [Absent Absent] }
+    /// munmap(2) of the vdso and its data.
+    DropVdso = 0x0710 "drop-vdso" Seed 87..=93
+        { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Absent Absent] }
 
     /// execve(2).
     ExecPath = 0x0f01 "exec" Direct 100..=100
@@ -637,6 +648,22 @@ pub enum Op<'a> {
         /// Signals blocked meanwhile.
         mask: u64,
     },
+    /// Where the parts of the program are, for /proc and for brk(2); `PR_SET_MM_MAP` in prctl(2).
+    /// The executable that /proc/PID/exe names stays what it is. Needs `CONFIG_CHECKPOINT_RESTORE`.
+    MmLayout {
+        /// [`crate::Layout`].
+        layout: &'a [u8],
+        /// What /proc/PID/auxv is to be, as pairs of words; nothing leaves it as it is.
+        auxv: &'a [u8],
+    },
+    /// The vdso goes to another place, with the data that it reads; mremap(2). Tells where its code
+    /// is then, which is what `AT_SYSINFO_EHDR` has to be.
+    MoveVdso {
+        /// Where all of it begins, page-aligned; 0 leaves the choice to the kernel.
+        to: u64,
+    },
+    /// The vdso goes away, with the data that it reads; munmap(2).
+    DropVdso,
     /// Start with these registers in the memory that was built. The plan has no argv and no envp:
     /// what the image finds of those is what was written.
     StartRegs {
@@ -754,6 +781,9 @@ impl<'a> Op<'a> {
                 restorer: c,
                 mask: d,
             },
+            OpCode::MmLayout => Op::MmLayout { layout: bytes(first)?, auxv: bytes(second)? },
+            OpCode::MoveVdso => Op::MoveVdso { to: a },
+            OpCode::DropVdso => Op::DropVdso,
             OpCode::StartRegs => {
                 Op::StartRegs { page: a, regset: bytes(first)?, leave: bytes(second)? }
             }
@@ -811,6 +841,9 @@ impl<'a> Op<'a> {
             Op::ReadSlot { .. } => OpCode::ReadSlot,
             Op::Fill { .. } => OpCode::Fill,
             Op::SignalAction { .. } => OpCode::SignalAction,
+            Op::MmLayout { .. } => OpCode::MmLayout,
+            Op::MoveVdso { .. } => OpCode::MoveVdso,
+            Op::DropVdso => OpCode::DropVdso,
             Op::StartRegs { .. } => OpCode::StartRegs,
             Op::ExecPath { .. } => OpCode::ExecPath,
             Op::ExecSlot { .. } => OpCode::ExecSlot,
@@ -836,7 +869,7 @@ impl<'a> Op<'a> {
             ..none
         };
         match *self {
-            Op::SetSid | Op::Subreaper | Op::NoNewPrivs => none,
+            Op::SetSid | Op::Subreaper | Op::NoNewPrivs | Op::DropVdso => none,
             Op::Fail { errno } => one(errno.into()),
             Op::SetPgid { pgid } => one(pgid.into()),
             Op::ControllingTty { slot: at }
@@ -899,6 +932,8 @@ impl<'a> Op<'a> {
                 args: [u64::from(signal) | u64::from(flags) << 32, handler, restorer, mask],
                 ..none
             },
+            Op::MmLayout { layout, auxv } => Parts { data: [Some(layout), Some(auxv)], ..none },
+            Op::MoveVdso { to } => one(to),
             Op::StartRegs { page, regset, leave } => {
                 Parts { args: [page, 0, 0, 0], data: [Some(regset), Some(leave)], ..none }
             }

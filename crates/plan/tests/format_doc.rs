@@ -7,8 +7,8 @@
 mod raw;
 
 use embryo_plan::{
-    Access, ENTRY_LEN, Entry, ExecFlags, HEADER_LEN, Keep, MAGIC, MapFlags, NO_SLOT, Op, OpCode,
-    PlanBuilder, PlanFlags, RawPlan, Reason, Regset, Route, Slot, VERSION, X86Regs, limits,
+    Access, ENTRY_LEN, Entry, ExecFlags, HEADER_LEN, Keep, Layout, MAGIC, MapFlags, NO_SLOT, Op,
+    OpCode, PlanBuilder, PlanFlags, RawPlan, Reason, Regset, Route, Slot, VERSION, X86Regs, limits,
 };
 use raw::Raw;
 
@@ -17,6 +17,12 @@ const DOCUMENT: &str = include_str!("../../../docs/plan-format.md");
 const PAGE: u64 = limits::PAGE;
 /// The second page, as a range: its address, its length.
 const RANGE: [u8; 16] = [0, 16, 0, 0, 0, 0, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0];
+/// A layout whose only byte of code is at 0.
+const LAYOUT: [u8; 88] = {
+    let mut bytes = [0; 88];
+    bytes[8] = 1;
+    bytes
+};
 
 /// The rows of the table whose head begins like this, cell by cell.
 fn table(head: &str) -> Vec<Vec<String>> {
@@ -87,6 +93,9 @@ fn sample(code: OpCode) -> Op<'static> {
         OpCode::SignalAction => {
             Op::SignalAction { signal: 1, flags: 0, handler: 1, restorer: 1, mask: 1 }
         }
+        OpCode::MmLayout => Op::MmLayout { layout: &LAYOUT, auxv: &RANGE },
+        OpCode::MoveVdso => Op::MoveVdso { to: PAGE },
+        OpCode::DropVdso => Op::DropVdso,
         OpCode::StartRegs => Op::StartRegs { page: PAGE, regset: &[0; 160], leave: &RANGE },
         OpCode::ExecPath => Op::ExecPath { path: c"/", flags },
         OpCode::ExecSlot => Op::ExecSlot { slot, flags },
@@ -177,16 +186,19 @@ fn shape(code: OpCode) -> [String; 4] {
             RawPlan(&raw.bytes()).check().is_ok()
         };
         let long = [&[b'a'; limits::REGION_NAME_BYTES_MAX][..], &[0]].concat();
-        let probes = [&b"a\0"[..], b"\0", &[1; 12], &[1; 8], &RANGE, &[0; 160], &[0; 280], &long];
+        let probes =
+            [&b"a\0"[..], b"\0", &[1; 12], &[1; 8], &RANGE, &[0; 160], &[0; 280], &long, &LAYOUT];
         match probes.map(holds).map(u8::from) {
-            [1, 0, 0, 0, 0, 0, 0, 1] => "path",
-            [1, 1, 0, 0, 0, 0, 0, 1] => "search",
-            [1, 0, 0, 0, 0, 0, 0, 0] => "name",
-            [0, 0, 1, 1, 1, 1, 1, 0] => "gids",
-            [0, 0, 0, 1, 1, 0, 0, 0] => "cpus",
-            [1, 1, 1, 1, 1, 1, 1, 1] => "contents",
-            [0, 0, 0, 0, 0, 1, 1, 0] => "regset",
-            [0, 0, 0, 0, 1, 0, 0, 0] => "ranges",
+            [1, 0, 0, 0, 0, 0, 0, 1, 0] => "path",
+            [1, 1, 0, 0, 0, 0, 0, 1, 0] => "search",
+            [1, 0, 0, 0, 0, 0, 0, 0, 0] => "name",
+            [0, 0, 1, 1, 1, 1, 1, 0, 1] => "gids",
+            [0, 0, 0, 1, 1, 0, 0, 0, 1] => "cpus",
+            [1, 1, 1, 1, 1, 1, 1, 1, 1] => "contents",
+            [0, 0, 0, 0, 0, 1, 1, 0, 0] => "regset",
+            [0, 0, 0, 0, 1, 0, 0, 0, 0] => "ranges",
+            [0, 0, 0, 0, 0, 0, 0, 0, 1] => "layout",
+            [0, 0, 0, 0, 1, 1, 0, 0, 0] => "auxv",
             other => panic!("{}: data[{at}] is of no known kind: {other:?}", code.name()),
         }
     };
@@ -236,7 +248,7 @@ fn every_limit_stands_there_with_its_value() {
     let source = include_str!("../src/limits.rs");
     let names = source.lines().filter_map(|line| line.strip_prefix("pub const "));
     let names: Vec<_> = names.filter_map(|line| line.split(':').next()).collect();
-    let values: [(&str, u64); 18] = [
+    let values: [(&str, u64); 19] = [
         ("PLAN_BYTES_MAX", limits::PLAN_BYTES_MAX as u64),
         ("ENTRIES_MAX", limits::ENTRIES_MAX.into()),
         ("SLOTS_MAX", limits::SLOTS_MAX.into()),
@@ -251,6 +263,7 @@ fn every_limit_stands_there_with_its_value() {
         ("PAGE", limits::PAGE),
         ("ADDRESS_END", limits::ADDRESS_END),
         ("REGION_NAME_BYTES_MAX", limits::REGION_NAME_BYTES_MAX as u64),
+        ("AUXV_BYTES_MAX", limits::AUXV_BYTES_MAX as u64),
         ("RANGES_MAX", limits::RANGES_MAX as u64),
         ("RESOURCES_MAX", limits::RESOURCES_MAX.into()),
         ("SIGNAL_MAX", limits::SIGNAL_MAX.into()),
@@ -384,4 +397,16 @@ fn header_and_entry_are_laid_out_as_written() {
     assert_eq!(word(start + offset(&entry, "reserved")), 0x0b0b_0b0b);
     assert_eq!(NO_SLOT.to_le_bytes(), [0xff; 4]);
     assert_eq!(PlanFlags::all().bits(), 1);
+}
+
+#[test]
+fn every_address_of_a_layout_stands_at_its_offset() {
+    let written = fields(&table("| offset | size | address |"));
+    assert_eq!(written.last(), Some(&(String::new(), size_of::<Layout>())));
+    for (index, (name, at)) in written[..11].iter().enumerate() {
+        let mut bytes = [0; 88];
+        bytes[*at] = 7;
+        let fields = Layout::read(&bytes).expect("88 bytes are a layout").fields();
+        assert_eq!(fields[index], (name.as_str(), 7), "left: the code; right: the document");
+    }
 }

@@ -8,8 +8,8 @@
 mod reencode;
 
 use embryo_plan::{
-    Access, ExecFlags, Header, Keep, MapFlags, Op, OpCode, OwnedPlan, PlanBuilder, RawPlan, Regset,
-    VERSION, X86Regs,
+    Access, ExecFlags, Header, Keep, Layout, MapFlags, Op, OpCode, OwnedPlan, PlanBuilder, RawPlan,
+    Regset, VERSION, X86Regs,
 };
 use reencode::{ops, reencode};
 use std::fmt::Write;
@@ -109,6 +109,19 @@ fn memory() -> PlanBuilder {
         fs_base: shared.into(),
         ..X86Regs::at(code, stack + 2 * PAGE)
     };
+    let layout = Layout {
+        start_code: code.into(),
+        end_code: (code + 12).into(),
+        start_data: stack.into(),
+        end_data: stack.into(),
+        start_brk: (code + PAGE).into(),
+        brk: (code + PAGE).into(),
+        start_stack: (stack + 2 * PAGE).into(),
+        arg_start: stack.into(),
+        arg_end: (stack + 16).into(),
+        env_start: (stack + 16).into(),
+        env_end: (stack + 48).into(),
+    };
     let leave = [0x4000_0000u64, PAGE].map(u64::to_le_bytes).concat();
     let mut plan = PlanBuilder::new();
     let file = plan.slot();
@@ -138,6 +151,12 @@ fn memory() -> PlanBuilder {
         .op(&Op::Advise { addr: shared, len: PAGE, advice: MADV_WILLNEED })
         .op(&Op::Unmap { addr: shared + PAGE, len: PAGE })
         .op(&Op::ReadSlot { slot: file, addr: code, len: 12, offset: 0 })
+        .op(&Op::MmLayout {
+            layout: layout.as_bytes(),
+            auxv: &[6u64, PAGE, 0, 0].map(u64::to_le_bytes).concat(),
+        })
+        .op(&Op::MoveVdso { to: 0x7000_0000 })
+        .op(&Op::DropVdso)
         .op(&Op::SignalAction {
             signal: 10,
             flags: 0x0400_0000,

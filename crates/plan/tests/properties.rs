@@ -32,6 +32,7 @@ enum Given {
     ExecName(CString, CString, ExecFlags),
     Write(u64, Vec<u8>),
     NameRegion([u64; 2], CString),
+    MmLayout(Vec<u8>, Vec<u8>),
     StartRegs(u64, Vec<u8>, Vec<u8>),
 }
 
@@ -47,6 +48,7 @@ impl Given {
             Given::ExecName(name, search, flags) => Op::ExecName { name, search, flags: *flags },
             Given::Write(addr, contents) => Op::Write { addr: *addr, contents },
             Given::NameRegion([addr, len], name) => Op::NameRegion { addr: *addr, len: *len, name },
+            Given::MmLayout(layout, auxv) => Op::MmLayout { layout, auxv },
             Given::StartRegs(page, regset, leave) => Op::StartRegs { page: *page, regset, leave },
         }
     }

@@ -46,8 +46,8 @@ pub use fds::{
 #[cfg(target_arch = "x86_64")]
 pub use leap::{LEAP_PAGE, LEAP_RANGES, Leap, LeapRegs};
 pub use memory::{
-    Mapping, ftruncate, madvise, memfd, mlock, mmap, mprotect, mremap, munmap, name_region,
-    pread_to, pwrite_from,
+    Mapping, ftruncate, madvise, memfd, mlock, mm_layout_size, mmap, mprotect, mremap, munmap,
+    name_region, pread_to, pwrite_from, set_mm_layout,
 };
 pub use process::{
     SchedAttr, Usage, Waited, chroot_here, exit, getpgid, getpgrp, getpid, getppid, getsid,

@@ -129,3 +129,40 @@ pub fn ftruncate(fd: i32, len: u64) -> Result<()> {
     // SAFETY: no pointer is passed.
     unsafe { syscall!(__NR_ftruncate, fd as isize, len) }.map(drop)
 }
+
+/// What `PR_SET_MM_MAP` takes: `struct prctl_mm_map`.
+#[repr(C)]
+struct MmMap {
+    addresses: [u64; 11],
+    auxv: *const u8,
+    auxv_len: u32,
+    exe_fd: u32,
+}
+
+const PR_SET_MM: usize = 35;
+
+/// `prctl(2)` `PR_SET_MM_MAP`: where the parts of the program are, in the order of the kernel's
+/// struct, and what /proc/PID/auxv is to be; an empty one leaves it. The executable stays. Since
+/// Linux 3.18, with `CONFIG_CHECKPOINT_RESTORE`.
+///
+/// # Safety
+/// Nothing in this address space may use memory of brk(2), which begins elsewhere then.
+pub unsafe fn set_mm_layout(addresses: [u64; 11], auxv: &[u8]) -> Result<()> {
+    const MAP: usize = 14;
+    let map = MmMap { addresses, auxv: auxv.as_ptr(), auxv_len: auxv.len() as u32, exe_fd: !0 };
+    // SAFETY: the kernel reads one struct and the vector that it points to; the caller vouches for
+    // the heap.
+    unsafe { syscall!(__NR_prctl, PR_SET_MM, MAP, &raw const map, size_of::<MmMap>()) }.map(drop)
+}
+
+/// `prctl(2)` `PR_SET_MM_MAP_SIZE`: whether this kernel takes [`set_mm_layout`], and as many bytes.
+///
+/// # Errors
+/// EINVAL, or EPERM for an ordinary user, without `CONFIG_CHECKPOINT_RESTORE`.
+pub fn mm_layout_size() -> Result<u32> {
+    const SIZE: usize = 15;
+    let mut size = 0u32;
+    // SAFETY: the kernel writes one 32-bit number to `size`.
+    unsafe { syscall!(__NR_prctl, PR_SET_MM, SIZE, &raw mut size) }?;
+    Ok(size)
+}

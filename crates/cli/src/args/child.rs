@@ -52,6 +52,20 @@ pub(crate) struct ChildArgs {
     )]
     pub(crate) exec_fd: Option<ImageSource>,
 
+    /// Load the ELF program into memory instead of executing it
+    ///
+    /// The child is made empty, and the program with its interpreter, its stack and its auxiliary vector is
+    /// mapped into it; no execve happens. It is looked up by the same rules, with embryo's own
+    /// permissions and under its root. Set-user-id and file capabilities are not honoured, addresses
+    /// are always random, and /proc/PID/exe does not name the program. x86_64 only.
+    #[arg(
+        long,
+        conflicts_with_all = ["plan", "save", "root", "root_fd", "shell_fallback",
+            "keep_image_open", "personality", "no_aslr"],
+        help_heading = "Program"
+    )]
+    pub(crate) load: bool,
+
     /// Leave the file of --exec-fd open in the program, as a script with #! needs it
     #[arg(long, requires = "exec_fd", help_heading = "Program")]
     pub(crate) keep_image_open: bool,

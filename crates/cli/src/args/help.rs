@@ -61,6 +61,8 @@ Examples:
       Limit descriptors and memory, lower the priority, choose CPUs.
   embryo run --user nobody --no-new-privs --chdir / -- ./server
       Become another user, as root, with no way back.
+  embryo run --load -- ./worker
+      Start it without execve: embryo maps it into an empty child itself.
   embryo run --save plan.bin -- ./worker
   embryo run --plan plan.bin
       Keep a plan as a file, and run it later.

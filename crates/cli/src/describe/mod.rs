@@ -54,7 +54,7 @@ fn program(args: &ChildArgs, inherited: &Inherited) -> Result<Command, Failure> 
         }
         None => Command::new(program),
     };
-    command.args(rest).shell_fallback(args.shell_fallback);
+    command.args(rest).shell_fallback(args.shell_fallback).load(args.load);
     if let Some(argv0) = &args.argv0 {
         command.arg0(argv0);
     }

@@ -6,7 +6,7 @@ use super::json::PlanJson;
 use crate::failure::Failure;
 use crate::saved;
 use anstyle::{AnsiColor, Style};
-use embryo::{Explained, Plan};
+use embryo::{Explained, Load, Plan};
 use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -15,14 +15,21 @@ const HEAD: Style = Style::new().bold();
 const LABEL: Style = AnsiColor::Cyan.on_default();
 const NAME: Style = AnsiColor::Green.on_default().bold();
 
-/// Prints a plan; `objects` are what its slots stand for, as far as that is known.
-pub(crate) fn explain(plan: &Plan, objects: &[Option<PathBuf>], json: bool) -> Result<(), Failure> {
+/// Prints a plan; `objects` are what its slots stand for, as far as that is known, and `load` is
+/// the program that is loaded where the plan has an exec.
+pub(crate) fn explain(
+    plan: &Plan,
+    objects: &[Option<PathBuf>],
+    load: Option<&Load>,
+    json: bool,
+) -> Result<(), Failure> {
     if json {
-        return super::json::print(&PlanJson::of(plan, objects));
+        return super::json::print(&PlanJson::of(plan, objects, load));
     }
     let mut text = String::new();
     for line in Explained(plan.as_plan()).to_string().lines() {
-        text.push_str(&coloured(line));
+        let line = load.map_or(line.to_owned(), |load| without_exec(line, plan, load));
+        text.push_str(&coloured(&line));
         text.push('\n');
     }
     for slot in 0..plan.as_plan().slots() {
@@ -34,6 +41,25 @@ pub(crate) fn explain(plan: &Plan, objects: &[Option<PathBuf>], json: bool) -> R
         let _ = writeln!(text, "  {LABEL}slot {slot}{LABEL:#}  {object}, for {uses}");
     }
     super::text(&text)
+}
+
+/// A line of a plan whose program is loaded: the first and that of the exec say so.
+fn without_exec(line: &str, plan: &Plan, load: &Load) -> String {
+    let ops = plan.as_plan().entries().len();
+    if line.starts_with("plan: ") {
+        let slots = plan.as_plan().slots();
+        return format!(
+            "load: {ops} ops, {slots} grant slots, executed in an embryo, without exec"
+        );
+    }
+    let exec = ops - 1;
+    if !line.starts_with(&format!("  {exec:4}  ")) {
+        return line.to_owned();
+    }
+    let place = if load.is_position_independent() { "random" } else { "as in the file" };
+    let interpreter = load.interpreter().map_or("none".into(), quoted);
+    let path = quoted(load.path());
+    format!("  {exec:4}  load path={path} interpreter={interpreter} address={}", place)
 }
 
 fn quoted(path: &Path) -> String {

@@ -4,12 +4,12 @@
 
 use crate::failure::Failure;
 use crate::saved::{self, Checked};
-use embryo::{ArgText, Cause, OpCode, Plan, Route, Slot, TraceRecord};
+use embryo::{ArgText, Cause, Load, OpCode, Plan, Route, Slot, TraceRecord};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 use std::ffi::CStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Prints an object on standard output.
 pub(super) fn print(object: &impl Serialize) -> Result<(), Failure> {
@@ -50,6 +50,27 @@ pub(super) struct PlanJson {
     argv: Vec<Bytes>,
     envp: Vec<Bytes>,
     grants: Vec<GrantJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    load: Option<LoadJson>,
+}
+
+/// The program that is loaded where the plan has an exec.
+#[derive(Serialize)]
+struct LoadJson {
+    path: Bytes,
+    interpreter: Option<Bytes>,
+    position_independent: bool,
+}
+
+impl LoadJson {
+    fn of(load: &Load) -> Self {
+        let bytes = |path: &Path| Bytes(path.as_os_str().as_bytes().to_vec());
+        Self {
+            path: bytes(load.path()),
+            interpreter: load.interpreter().map(bytes),
+            position_independent: load.is_position_independent(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -68,7 +89,7 @@ struct GrantJson {
 }
 
 impl PlanJson {
-    pub(super) fn of(plan: &Plan, objects: &[Option<PathBuf>]) -> Self {
+    pub(super) fn of(plan: &Plan, objects: &[Option<PathBuf>], load: Option<&Load>) -> Self {
         let view = plan.as_plan();
         let grant = |slot: u32| GrantJson {
             slot,
@@ -79,7 +100,7 @@ impl PlanJson {
                 .map(|path| Bytes(path.as_os_str().as_bytes().to_vec())),
         };
         let op = |(index, op): (usize, Option<embryo::Op<'_>>)| {
-            let op = op?;
+            let op = op.filter(|op| load.is_none() || !op.is_start())?;
             let mut fields = Map::new();
             op.fields(&mut |name, value| {
                 fields.insert(name.to_owned(), field(value));
@@ -88,13 +109,14 @@ impl PlanJson {
         };
         Self {
             bytes: plan.as_bytes().len(),
-            route: route(view.route()),
+            route: if load.is_some() { "embryo" } else { route(view.route()) },
             slots: view.slots(),
             keep: view.keep().names().collect(),
             ops: view.ops().enumerate().filter_map(op).collect(),
             argv: view.argv().map(Bytes::from).collect(),
             envp: view.envp().map(Bytes::from).collect(),
             grants: (0..view.slots()).map(grant).collect(),
+            load: load.map(LoadJson::of),
         }
     }
 }

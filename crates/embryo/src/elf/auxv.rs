@@ -72,6 +72,14 @@ impl Facts {
         Ok(Self { vector, ids })
     }
 
+    /// The same with other ids where there are any.
+    pub(super) fn with_ids(mut self, ids: [Option<u32>; 4]) -> Self {
+        for (own, id) in self.ids.iter_mut().zip(ids) {
+            *own = id.map_or(*own, u64::from);
+        }
+        self
+    }
+
     /// The vector for a program: in the kernel's order, without what is not known here, since an
     /// unknown value may be an address in the stack that goes.
     pub(super) fn for_program(&self, placed: Placed<'_>) -> Vec<(u64, Aux)> {
@@ -86,7 +94,9 @@ impl Facts {
                 AT_PHENT => HEADER_SIZE as u64,
                 AT_PHNUM => program.table_len,
                 AT_BASE => interpreter_moved,
-                AT_FLAGS | AT_SECURE => 0,
+                AT_FLAGS => 0,
+                // As exec answers to a caller whose effective ids are not its real ones.
+                AT_SECURE => u64::from(uid != euid || gid != egid),
                 AT_ENTRY => program.entry.wrapping_add(moved),
                 AT_UID => uid,
                 AT_EUID => euid,

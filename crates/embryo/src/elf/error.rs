@@ -14,6 +14,12 @@ pub struct LoadError {
     pub reason: NotLoadable,
 }
 
+impl LoadError {
+    pub(crate) fn of(file: impl Into<String>, reason: NotLoadable) -> Self {
+        Self { file: file.into(), reason }
+    }
+}
+
 /// What is the matter with a file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -56,6 +62,21 @@ pub enum NotLoadable {
         /// Who is there.
         what: String,
     },
+    /// No directory of the search list has it; the list.
+    #[error("there is no such program in the search list {0}")]
+    NotFound(String),
+    /// It is there, and execve(2) would not execute it.
+    #[error("it has no execute permission, or its file system is mounted noexec")]
+    NotExecutable,
+    /// It may be executed, but not read.
+    #[error("it may be executed but not read, and loading it takes reading")]
+    Unreadable,
+    /// The working directory that its path starts at cannot be entered.
+    #[error("the working directory {0}: {1}")]
+    Directory(String, std::io::Error),
+    /// What else is asked for cannot be done without exec.
+    #[error("{0}")]
+    Cannot(&'static str),
     /// There is no room for it.
     #[error("no room of {0:#x} bytes was found for it in the address space")]
     NoRoom(u64),

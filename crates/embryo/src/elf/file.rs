@@ -136,6 +136,28 @@ impl Executable {
     }
 }
 
+/// Where code and data of a program are, as the kernel counts them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Extent {
+    pub(super) code: [u64; 2],
+    pub(super) data: [u64; 2],
+}
+
+impl Executable {
+    /// Not yet moved: the lowest executable address and the highest end of what the file holds of
+    /// executable segments; the beginning of the last segment and the highest end of any.
+    pub(super) fn extent(&self) -> Extent {
+        let end = |segment: &Segment| segment.addr + segment.file_len;
+        let code = || self.segments.iter().filter(|segment| segment.prot & PF_EXEC != 0);
+        // There is one, since the entry point lies in it.
+        let start_code = code().map(|segment| segment.addr).min().unwrap_or(self.entry);
+        let end_code = code().map(end).max().unwrap_or(0).max(start_code + 1);
+        let start_data = self.segments.last().map_or(start_code, |segment| segment.addr);
+        let end_data = self.segments.iter().map(end).max().unwrap_or(0).max(start_data);
+        Extent { code: [start_code, end_code], data: [start_data, end_data] }
+    }
+}
+
 /// `PROT_EXEC`.
 const PF_EXEC: u32 = 4;
 

@@ -23,6 +23,9 @@ const SEED_STACK: u64 = 256 << 10;
 /// What a stack is given to grow, whatever its limit: the kernel keeps 128 MiB clear of mappings.
 const STACK_GROWTH: Range<u64> = 8 << 20..64 << 20;
 
+/// How far the kernel strews heaps, since Linux 6.9; before, it was 32 MiB.
+const HEAP_STREWN: u64 = 1 << 30;
+
 const TRIES: usize = 64;
 
 /// What is taken in an address space.
@@ -119,6 +122,17 @@ impl Room {
         Ok(top)
     }
 
+    /// Where the heap of brk(2) begins: a random distance behind a program that ends at `end`, as
+    /// the kernel chooses it, and with most of what is free there before it.
+    pub(super) fn heap(&self, end: u64) -> Result<u64, NotLoadable> {
+        let above = self.taken.iter().map(|(taken, _)| taken.start).filter(|start| *start >= end);
+        let free = above.min().unwrap_or(ADDRESS_END) - end;
+        let strewn = HEAP_STREWN.min(free / 4) / PAGE;
+        // Linux before 5.15 wants it to be above the data, not behind it.
+        let least = PAGE.min(free);
+        Ok(end + if strewn == 0 { least } else { least + random()? % strewn * PAGE })
+    }
+
     /// What is free from `floor` up, or from the highest thing below the seed's stack if that is
     /// higher: where addresses are not randomised, mappings begin there.
     fn gaps(&self, floor: u64) -> Vec<Range<u64>> {
@@ -196,6 +210,25 @@ mod tests {
             assert!(top > end - STACK_ZONE && top + STACK_GUARD <= end && top.is_multiple_of(PAGE));
             assert!(room.occupant(&(top - PAGE..top)).is_some());
         }
+    }
+
+    #[test]
+    fn a_heap_lies_behind_its_program_and_before_what_follows() {
+        let end = 0x41_0000;
+        for (next, most) in [(end, 0), (end + PAGE, PAGE), (end + (64 << 20), 17 << 20)] {
+            let room = Room::new(&[entry(0x40_0000..end, "program"), entry(next..1 << 46, "next")]);
+            for _ in 0..20 {
+                let heap = room.heap(end).expect("random bytes are to be had");
+                assert!(
+                    heap.is_multiple_of(PAGE) && (end..=end + most).contains(&heap),
+                    "{heap:#x}"
+                );
+            }
+        }
+        let room = Room::new(&[entry(0x40_0000..end, "program")]);
+        let heaps = [0; 20].map(|_| room.heap(end).expect("random bytes are to be had"));
+        assert!(heaps.iter().all(|heap| *heap > end && *heap <= end + HEAP_STREWN));
+        assert!(heaps.iter().any(|heap| *heap != heaps[0]), "{heaps:x?}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use embryo_plan::limits::{PAGE, STRING_BYTES_MAX, STRINGS_BYTES_MAX, STRINGS_MAX};
 use embryo_plan::{BuildError, PlanError, Reason};
+use std::ops::Range;
 
 /// What the kernel leaves untouched below what it wrote.
 const ROOM: u64 = 128 << 10;
@@ -44,6 +45,12 @@ pub(super) struct Contents {
     /// Where it begins: the stack pointer.
     pub(super) pointer: u64,
     pub(super) bytes: Vec<u8>,
+    /// Where the arguments' strings lie.
+    pub(super) args: Range<u64>,
+    /// Where the environment's lie.
+    pub(super) env: Range<u64>,
+    /// The auxiliary vector, as it stands there.
+    pub(super) auxv: Vec<u8>,
 }
 
 impl Initial<'_> {
@@ -111,6 +118,8 @@ impl Initial<'_> {
             string_at += string.len() as u64 + 1;
         }
         words.push(0);
+        let env = strings_at + self.args_len()..string_at;
+        let vector_at = words.len();
         for (kind, value) in &self.aux {
             let value = match *value {
                 Aux::Number(number) => number,
@@ -123,6 +132,7 @@ impl Initial<'_> {
         // AT_NULL.
         words.extend([0, 0]);
 
+        let auxv = words[vector_at..].iter().flat_map(|word| word.to_le_bytes()).collect();
         let pointer = (random_at - words.len() as u64 * 8) & !15;
         let mut bytes: Vec<u8> = words.into_iter().flat_map(u64::to_le_bytes).collect();
         bytes.resize((random_at - pointer) as usize, 0);
@@ -130,7 +140,12 @@ impl Initial<'_> {
         bytes.extend(PLATFORM);
         bytes.resize((strings_at - pointer) as usize, 0);
         bytes.extend(strings);
-        Contents { pointer, bytes }
+        Contents { pointer, bytes, args: strings_at..env.start, env, auxv }
+    }
+
+    /// Bytes of the arguments with their NULs.
+    fn args_len(&self) -> u64 {
+        self.argv.iter().map(|string| string.len() as u64 + 1).sum()
     }
 }
 
@@ -157,7 +172,7 @@ mod tests {
     #[test]
     fn everything_is_where_the_pointers_say() {
         let top = 0x7fff_0000_0000;
-        let Contents { pointer, bytes } = initial().lay_out(top);
+        let Contents { pointer, bytes, args, env, auxv } = initial().lay_out(top);
         assert_eq!((pointer % 16, pointer + bytes.len() as u64), (0, top));
         let word = |index: usize| {
             u64::from_le_bytes(bytes[index * 8..][..8].try_into().expect("eight bytes"))
@@ -173,6 +188,11 @@ mod tests {
         assert_eq!((word(9), &bytes[(word(10) - pointer) as usize..][..16]), (25, &[7; 16][..]));
         assert_eq!((word(11), string(word(12))), (15, &PLATFORM[..PLATFORM.len() - 1]));
         assert_eq!([13, 14, 15, 16].map(word), [6, 4096, 0, 0]);
+        let within = |range: Range<u64>| {
+            &bytes[(range.start - pointer) as usize..(range.end - pointer) as usize]
+        };
+        assert_eq!((within(args), within(env)), (&b"prog\0\0x\0"[..], &b"A=1\0"[..]));
+        assert_eq!(auxv, bytes[7 * 8..17 * 8]);
         assert!(bytes.ends_with(b"prog\0\0x\0A=1\0/bin/prog\0\0\0\0\0\0\0\0\0"));
     }
 

@@ -68,13 +68,31 @@ fn on_memory() -> impl Strategy<Value = Given> {
                 Op::SignalAction { signal, flags, handler, restorer, mask }
             }
         ),
+        (region(), any::<bool>())
+            .prop_map(|([to, _], chosen)| Op::MoveVdso { to: if chosen { to } else { 0 } }),
+        Just(Op::DropVdso),
     ];
     prop_oneof![
         9 => plain.prop_map(Given::Plain),
         1 => (region(), name).prop_map(|(region, name)| Given::NameRegion(region, name)),
+        1 => layout(),
         1 => (0..limits::ADDRESS_END - 64, vec(any::<u8>(), 1..64))
             .prop_map(|(addr, contents)| Given::Write(addr, contents)),
     ]
+}
+
+/// Where a program's parts are, each end behind its start, and perhaps a vector.
+fn layout() -> impl Strategy<Value = Given> {
+    let pair = || (0..limits::ADDRESS_END - 1, 0..limits::ADDRESS_END - 1);
+    let code = pair().prop_map(|(a, b)| [a.min(b), a.max(b) + 1]);
+    let ordered = || pair().prop_map(|(a, b)| [a.min(b), a.max(b)]);
+    let words = (code, ordered(), ordered(), 0..limits::ADDRESS_END, ordered(), ordered());
+    let auxv = vec(any::<[u64; 2]>(), 0..limits::AUXV_BYTES_MAX / 16);
+    (words, auxv).prop_map(|((code, data, brk, stack, args, env), auxv)| {
+        let words = [&code[..], &data, &brk, &[stack], &args, &env].concat();
+        let bytes = |words: &[u64]| words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        Given::MmLayout(bytes(&words), bytes(auxv.as_flattened()))
+    })
 }
 
 /// Some ops on memory, mostly on memory that nobody has.

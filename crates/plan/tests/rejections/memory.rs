@@ -5,7 +5,8 @@
 use super::{Cases, EXEC_TRUE, WHOLE, all_kept, at, of_ops};
 use crate::raw::Raw;
 use embryo_plan::{
-    ArmRegs, MapFlags, Op, OpCode, PlanBuilder, RawPlan, Reason, Regset, Slot, X86Regs, limits,
+    ArmRegs, Layout, MapFlags, Op, OpCode, PlanBuilder, RawPlan, Reason, Regset, Slot, X86Regs,
+    limits,
 };
 
 const PAGE: u64 = limits::PAGE;
@@ -20,6 +21,7 @@ pub(crate) fn cases(cases: &mut Cases) {
     mappings(cases);
     stretches(cases);
     actions(cases);
+    layouts(cases);
     names(cases);
     registers(cases);
     starts(cases);
@@ -116,6 +118,57 @@ fn actions(cases: &mut Cases) {
     cases.range(&action(1, 0, !0, 0), "an address");
     cases.range(&action(1, 0, 0, 1 << 8), "the mask");
     cases.range(&action(1, 0, 0, 1 << 18), "the mask");
+}
+
+fn layouts(cases: &mut Cases) {
+    let sound = Layout { end_code: 1.into(), ..Layout::default() };
+    let of = |layout: &Layout, auxv: &[u8]| {
+        of_ops(all_kept(), &[Op::MmLayout { layout: layout.as_bytes(), auxv }, EXEC_TRUE])
+    };
+    assert!(of(&sound, &[]).build_in_order().is_ok());
+    let (one, two) = (1.into(), 2.into());
+    for (layout, what) in [
+        (Layout { end_code: 0.into(), ..sound }, "end_code (not above start_code)"),
+        (Layout { start_code: two, ..sound }, "end_code (not above start_code)"),
+        (Layout { start_data: one, ..sound }, "end_data (below start_data)"),
+        (Layout { start_brk: one, ..sound }, "brk (below start_brk)"),
+        (Layout { arg_start: one, ..sound }, "arg_end (below arg_start)"),
+        (Layout { env_start: one, ..sound }, "env_end (below env_start)"),
+    ] {
+        cases.built(&of(&layout, &[]), at(0), Reason::OutOfRange(what));
+    }
+    // Each address on its own, behind those that may not lie above it.
+    let (end, last) = (END.into(), (END - 1).into());
+    let high = Layout { end_code: last, end_data: last, brk: last, arg_end: last, ..sound };
+    let high = Layout { start_stack: last, env_end: last, ..high };
+    assert!(of(&high, &[]).build_in_order().is_ok());
+    let what = "an address (beyond the end of the address space)";
+    for layout in [
+        Layout { end_code: end, ..high },
+        Layout { end_data: end, ..high },
+        Layout { brk: end, ..high },
+        Layout { start_stack: end, ..high },
+        Layout { arg_end: end, ..high },
+        Layout { env_end: u64::MAX.into(), ..high },
+    ] {
+        cases.built(&of(&layout, &[]), at(0), Reason::OutOfRange(what));
+    }
+    let pair = [1; 16];
+    assert!(of(&sound, &pair.repeat(limits::AUXV_BYTES_MAX / 16)).build_in_order().is_ok());
+    let more = pair.repeat(limits::AUXV_BYTES_MAX / 16 + 1);
+    for auxv in [&pair[1..], &more] {
+        cases.built(&of(&sound, auxv), at(0), Reason::DataLength);
+    }
+    for len in [1, 80, 87, 89, 96] {
+        let layout = vec![0; len];
+        let plan = of_ops(all_kept(), &[Op::MmLayout { layout: &layout, auxv: &[] }, EXEC_TRUE]);
+        cases.built(&plan, at(0), Reason::DataLength);
+    }
+    let empty = of_ops(all_kept(), &[Op::MmLayout { layout: &[], auxv: &[] }, EXEC_TRUE]);
+    cases.built(&empty, at(0), Reason::Empty);
+    cases.range(&Op::MoveVdso { to: 1 }, UNALIGNED);
+    cases.range(&Op::MoveVdso { to: END }, BEYOND);
+    cases.range(&Op::MoveVdso { to: !(PAGE - 1) }, BEYOND);
 }
 
 fn names(cases: &mut Cases) {
