@@ -172,6 +172,8 @@ fn every_op_on_memory_does_what_it_says() {
 
     // A region's name and the start have tests of their own below.
     tested.extend([OpCode::NameRegion, OpCode::StartRegs]);
+    // Those of threads and strict mode in `by_registers.rs`.
+    tested.extend([OpCode::SeccompStrict, OpCode::Thread]);
     tested.sort_unstable();
     tested.dedup();
     let meant: Vec<OpCode> = on_memory::ops_on_memory().collect();

@@ -76,7 +76,7 @@ pub use doctor::{Ability, Doctor};
 pub use elf::{Load, LoadError, Loaded, NotLoadable, Part};
 pub use embryo_interp::Step;
 pub use embryo_plan::{
-    Access, ArgText, BuildError, ExecFlags, Explained, Keep, MapFlags, Op, OpCode,
+    Access, ArgText, BuildError, ExecFlags, Explained, FilterFlags, Keep, MapFlags, Op, OpCode,
     OwnedPlan as Plan, Plan as PlanView, PlanBuilder, PlanError, RawPlan, Reason, Regset, Route,
     Slot, X86Regs, limits,
 };
