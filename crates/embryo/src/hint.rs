@@ -440,6 +440,27 @@ fn general_hint(op: &Op<'_>, errno: Errno) -> Option<&'static str> {
             "its file system is mounted noexec, it is sealed, or the address is below \
              vm.mmap_min_addr"
         }
+        (Op::Seccomp { .. }, Errno::ACCES) => {
+            "a filter needs no-new-privs in the plan, or CAP_SYS_ADMIN"
+        }
+        (Op::Seccomp { .. }, Errno::INVAL) => "this kernel has no filters, or not this flag",
+        (Op::Seccomp { .. }, Errno::NOMEM) => {
+            "no memory for the filter, or too many instructions with those that are inherited"
+        }
+        (Op::SeccompStrict, Errno::INVAL) => {
+            "the process is under a filter, as in a container: strict mode cannot be added, another \
+             filter can"
+        }
+        (Op::Thread { .. }, Errno::AGAIN) => {
+            "RLIMIT_NPROC of the uid, pids.max of the cgroup, or kernel.threads-max"
+        }
+        (Op::StartRegs { .. }, Errno::OPNOTSUPP) => {
+            "this processor or kernel lacks a component of the vector state"
+        }
+        (Op::StartRegs { .. }, Errno::INVAL) => {
+            "a vector state is shorter than the components that it says it has"
+        }
+        (Op::StartRegs { .. }, Errno::NOEXEC) => "a thread's registers are another machine's",
         (_, Errno::NOSYS) => "this kernel, or a seccomp filter, lacks the system call",
         _ => return None,
     })

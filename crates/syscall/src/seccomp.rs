@@ -35,7 +35,8 @@ pub fn seccomp_filter(flags: u32, program: &[u8]) -> Result<()> {
 /// Whether [`seccomp_filter`] would be taken, as far as that does not depend on the program: asked
 /// with a program at an address that cannot be read, which comes last.
 pub fn seccomp_filter_allowed(flags: u32) -> Result<()> {
-    let nowhere = Program { count: 1, at: 0 };
+    // Not null, which would be EINVAL as an unknown flag is.
+    let nowhere = Program { count: 1, at: !7 };
     // SAFETY: an unreadable program is EFAULT, and nothing is installed.
     match unsafe { syscall!(__NR_seccomp, SET_MODE_FILTER, flags, &raw const nowhere) } {
         Err(Errno::FAULT) => Ok(()),
