@@ -117,12 +117,7 @@ pub enum Reason {
     /// A start by registers with argv or envp, which only exec would hand over.
     StringsWithRegisters,
     /// A filter that the kernel would not take: the instruction, counted from 0, and why.
-    Filter {
-        /// Which.
-        instruction: u32,
-        /// Why.
-        what: &'static str,
-    },
+    Filter(u32, &'static str),
     /// An op that only a start by registers can do, with a start by exec.
     OnlyWithRegisters,
     /// An op that is done at the start, in a batch, which has none.
@@ -203,7 +198,7 @@ impl fmt::Display for Reason {
             Reason::StringsWithRegisters => f.write_str(
                 "a start by registers takes no argv and no envp: what it finds is in the memory built",
             ),
-            Reason::Filter { instruction, what } => {
+            Reason::Filter(instruction, what) => {
                 write!(f, "instruction {instruction} of the filter: {what}")
             }
             Reason::OnlyWithRegisters => {

@@ -90,7 +90,7 @@ pub fn check_filter(program: &[u8]) -> Result<(), Reason> {
     let mut ends = false;
     for (at, instruction) in instructions(program).enumerate() {
         let Instruction { code, if_true, if_false, k } = instruction;
-        let wrong = |what| Err(Reason::Filter { instruction: at as u32, what });
+        let wrong = |what| Err(Reason::Filter(at as u32, what));
         let reaches = |distance: usize| at.saturating_add(distance).saturating_add(1) < count;
         now &= stored[at];
         ends = false;
@@ -130,5 +130,5 @@ pub fn check_filter(program: &[u8]) -> Result<(), Reason> {
     if ends {
         return Ok(());
     }
-    Err(Reason::Filter { instruction: count as u32 - 1, what: "the last one does not return" })
+    Err(Reason::Filter(count as u32 - 1, "the last one does not return"))
 }
