@@ -6,9 +6,7 @@
 
 mod filter;
 
-use embryo::{
-    Cause, Embryo, Error, Keep, MapFlags, Op, Plan, PlanBuilder, Process, Slot, SpawnOptions,
-};
+use embryo::{Cause, Embryo, Error, Keep, MapFlags, Op, Plan, PlanBuilder, Process, SpawnOptions};
 use embryo_tests::{alone, is_root, require_root, rerun_as_nobody, skip, wait_for};
 use filter::{ALLOW, errno, filter, long, only};
 use machine::{NUMBER_OF_GETPID, Registers, code};
@@ -398,6 +396,92 @@ fn a_thread_that_cannot_be_made_is_a_fault_and_none_is_left() {
     assert_eq!(tasks(), 3);
     process.kill().expect("it lives");
     process.wait().expect("it ends");
+}
+
+/// What the checker takes the kernel takes, and the other way round: of random programs, mostly out
+/// of instructions that there are.
+#[test]
+fn the_kernel_takes_what_the_checker_takes() {
+    alone!();
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let (mut taken, mut refused) = (0, 0);
+    for _ in 0..8_000 {
+        let program = random.program();
+        let checked = embryo::check_filter(&program).is_ok();
+        assert_eq!(checked, kernel_takes(&program), "{program:02x?}");
+        *if checked { &mut taken } else { &mut refused } += 1;
+    }
+    assert!(taken > 1000 && refused > 1000, "{taken} taken, {refused} refused");
+}
+
+/// Asks in a thread of its own: what was installed goes with it.
+fn kernel_takes(program: &[u8]) -> bool {
+    let mut program: Vec<libc::sock_filter> = program
+        .as_chunks::<8>()
+        .0
+        .iter()
+        .map(|[a, b, jt, jf, k @ ..]| libc::sock_filter {
+            code: u16::from_le_bytes([*a, *b]),
+            jt: *jt,
+            jf: *jf,
+            k: u32::from_le_bytes(*k),
+        })
+        .collect();
+    let ask = move || {
+        rustix::thread::set_no_new_privs(true).expect("anybody may set it");
+        let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+        let mode = libc::SECCOMP_MODE_FILTER;
+        // SAFETY: the kernel reads one sock_fprog and the program it points to, both alive.
+        let result = unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const filter) };
+        let error = std::io::Error::last_os_error().raw_os_error();
+        assert!(result == 0 || error == Some(libc::EINVAL), "{error:?}");
+        result == 0
+    };
+    std::thread::spawn(ask).join().expect("it only asks")
+}
+
+/// Numbers that are the same in every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u32) -> u32 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 32) as u32 % end
+    }
+
+    fn one<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.below(of.len() as u32) as usize]
+    }
+
+    /// A program whose inner part is never reached, though nobody who checks it can know: so it
+    /// does nothing when it is installed.
+    fn program(&mut self) -> Vec<u8> {
+        const NO_CALL: u32 = 0xffff_fff0;
+        let inner = self.below(5) + 1;
+        let mut program = vec![
+            filter::instruction(0x20, 0, 0, 0),
+            filter::instruction(0x15, 0, inner as u8, NO_CALL),
+        ];
+        for _ in 0..inner {
+            // Mostly instructions that there are; now and then any code of a byte.
+            let code = match self.below(8) {
+                0 => self.below(256) as u16,
+                1 => self.one(&[0x02, 0x03]),
+                2 => self.one(&[0x60, 0x61]),
+                3 => self.one(&[0x05, 0x15, 0x1d, 0x25, 0x2d, 0x35, 0x3d, 0x45, 0x4d]),
+                4 => self.one(&[0x34, 0x64, 0x74, 0x94]),
+                5 => self.one(&[0x20, 0x80, 0x81, 0x06, 0x16]),
+                _ => self.one(&[0x00, 0x01, 0x04, 0x0c, 0x14, 0x24, 0x44, 0x54, 0x84, 0xa4, 0xac]),
+            };
+            let k = self.one(&[0, 0, 1, 2, 3, 4, 15, 16, 31, 32, 60, 64, NO_CALL]);
+            let (if_true, if_false) = (self.below(3) as u8, self.below(3) as u8);
+            program.push(filter::instruction(code, if_true, if_false, k));
+        }
+        program.push(filter::instruction(0x06, 0, 0, ALLOW));
+        program.concat()
+    }
 }
 
 /// The page that is asked for is where the area is, and a start that failed gives it back.

@@ -80,7 +80,7 @@ pub use embryo_plan::{
     OwnedPlan as Plan, Plan as PlanView, PlanBuilder, PlanError, RawPlan, Reason, Regset, Route,
     Slot, X86Regs, limits,
 };
-pub use embryo_plan::{errno_name, resource_name, sched_policy_name, signal_name};
+pub use embryo_plan::{check_filter, errno_name, resource_name, sched_policy_name, signal_name};
 pub use error::{Cause, Error, Fault, SpawnError};
 pub use live::Embryo;
 pub use maps::MapsEntry;

@@ -2,7 +2,7 @@
 //!
 //! These are the kernel's own rules (bpf_check_classic, seccomp_check_filter), so that a program it
 //! would refuse is refused before anything happens: where a filter is installed last of all, a
-//! refusal could no longer be told. `tests/filters.rs` compares the two. It must never accept what
+//! refusal could no longer be told. `tests/by_registers.rs` compares the two. It must never accept what
 //! the kernel does not.
 
 use crate::check::Reason;

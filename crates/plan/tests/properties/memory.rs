@@ -86,7 +86,7 @@ pub(crate) fn memory() -> impl Strategy<Value = Vec<Given>> {
 pub(crate) fn filter() -> impl Strategy<Value = Vec<Given>> {
     let instruction = prop_oneof![
         // ld [k], ld #k, add #k, lsh #k, tax, st M[k].
-        (0u64..16).prop_map(|k| k * 4 << 32 | 0x20),
+        (0u64..16).prop_map(|k| (k * 4) << 32 | 0x20),
         any::<u32>().prop_map(|k| u64::from(k) << 32),
         any::<u32>().prop_map(|k| u64::from(k) << 32 | 0x04),
         (0u64..32).prop_map(|k| k << 32 | 0x64),
