@@ -17,7 +17,8 @@ use std::time::Duration;
 #[cfg_attr(target_arch = "x86_64", path = "by_registers/x86.rs")]
 #[cfg_attr(target_arch = "aarch64", path = "by_registers/arm.rs")]
 mod machine;
-#[path = "by_registers/vectors.rs"]
+#[cfg_attr(target_arch = "x86_64", path = "by_registers/vectors_x86.rs")]
+#[cfg_attr(target_arch = "aarch64", path = "by_registers/vectors_arm.rs")]
 mod vectors;
 
 const PAGE: u64 = 4096;
@@ -560,7 +561,7 @@ fn all_of_it_as_an_ordinary_user() {
         "each_thread_has_its_own_registers",
         "each_thread_is_under_the_filter",
         "threads_are_what_the_plan_says_seen_from_outside",
-        "vectors::x86::state_arrives",
+        "vectors::state_arrives",
     ] {
         rerun_as_nobody(test);
     }
