@@ -15,11 +15,7 @@ pub(crate) struct Registers {
 impl Registers {
     /// At this instruction, with a stack of one page here.
     pub(crate) fn at(instruction: u64, stack: u64) -> Self {
-        let Some(Regset::Arm(mut regs)) = Regset::read(&[0; 280]) else {
-            unreachable!("280 bytes are a set of aarch64");
-        };
-        (regs.pc, regs.sp) = (instruction.into(), (stack + 4096).into());
-        Self { regs, state: Vec::new() }
+        Self { regs: ArmRegs::at(instruction, stack + 4096), state: Vec::new() }
     }
 
     pub(crate) fn arguments(mut self, arguments: [u64; 3]) -> Self {

@@ -45,7 +45,7 @@ use crate::live::Embryo;
 use crate::process::Process;
 use crate::stdio::own;
 use auxv::{Facts, Placed};
-use embryo_plan::{Keep, MapFlags, Op, PlanBuilder, Regset, X86Regs};
+use embryo_plan::{ArmRegs, Keep, MapFlags, Op, PlanBuilder, Regset, X86Regs};
 use file::{Executable, io};
 use place::{INTERPRETER_ZONE, PROGRAM_ZONE, Room, random};
 use rustix::fs::{Mode, OFlags};
@@ -68,15 +68,13 @@ const SHIFT_MAX: u64 = 8192;
 /// Nothing is inherited: without [`Load::env`] the environment is empty.
 ///
 /// # Restrictions
-/// x86_64 alone: elsewhere the start answers ENOSYS. Segments that share a page are refused.
+/// Segments that share a page are refused. On aarch64 pages of 4 KiB are taken for granted.
 ///
 /// ```
 /// # fn main() -> Result<(), embryo::Error> {
 /// let mut load = embryo::Load::open("/bin/sh")?;
 /// load.args(["-c", "exit $N"]).env("N", "7");
-/// # if cfg!(target_arch = "x86_64") {
 /// assert_eq!(load.start()?.wait()?.code(), Some(7));
-/// # }
 /// # Ok(())
 /// # }
 /// ```
@@ -292,7 +290,11 @@ impl Embryo {
 
         let entry = load.program.entry.wrapping_add(moved);
         let instruction = interpreter.map_or(entry, |(file, moved)| file.entry.wrapping_add(moved));
-        let regset = Regset::X86(X86Regs::at(instruction, contents.pointer));
+        let regset = if cfg!(target_arch = "x86_64") {
+            Regset::X86(X86Regs::at(instruction, contents.pointer))
+        } else {
+            Regset::Arm(ArmRegs::at(instruction, contents.pointer))
+        };
         Ok(Loaded { regset, base: moved, interpreter_base: *interpreter_base, entry })
     }
 

@@ -86,6 +86,16 @@ impl X86Regs {
     }
 }
 
+impl ArmRegs {
+    /// All zero but where it starts and its stack.
+    #[must_use]
+    pub fn at(instruction: u64, stack: u64) -> Self {
+        let zero = U64::ZERO;
+        let (pc, sp) = (instruction.into(), stack.into());
+        Self { x: [zero; 31], sp, pc, pstate: zero, tpidr: zero }
+    }
+}
+
 impl Regset {
     /// Reads the general registers from bytes of the right length.
     #[must_use]
