@@ -75,7 +75,21 @@ fn image(code: &[u8], registers: &Registers, ops: &[Op<'_>]) -> Plan {
 
 fn spawn(plan: &Plan, grants: &[BorrowedFd<'_>]) -> Process {
     let options = SpawnOptions::new().timeout(PATIENCE);
-    embryo::spawn_with(plan, grants, options).unwrap_or_else(|error| panic!("{error}"))
+    let process = embryo::spawn_with(plan, grants, options);
+    tied(process.unwrap_or_else(|error| panic!("{error}")))
+}
+
+/// Nothing is left of a test that fails.
+fn tied(mut process: Process) -> Process {
+    process.kill_on_drop(true);
+    process
+}
+
+/// How it ended, which it does in time.
+#[track_caller]
+fn end(process: &mut Process) -> std::process::ExitStatus {
+    let ended = process.wait_timeout(PATIENCE).expect("it can be waited for");
+    ended.expect("it ends")
 }
 
 fn filtered(program: &[u8]) -> [Op<'_>; 2] {
@@ -108,20 +122,20 @@ fn strict_mode_lets_four_calls_through() {
             assert!(error.to_string().contains("under a filter"), "{error}");
             skip!("strict mode cannot be entered under a filter");
         }
-        other => other.unwrap_or_else(|error| panic!("{error}")),
+        other => tied(other.unwrap_or_else(|error| panic!("{error}"))),
     };
-    assert_eq!(process.wait().expect("it ends").code(), Some(7));
+    assert_eq!(end(&mut process).code(), Some(7));
     let mut found = [0; 4];
     rustix::io::pread(&out, &mut found, 0).expect("it is a file");
     assert_eq!(&found, text, "write(2) is let through");
 
     let mut process = spawn(&plan(code::curious()), &grants);
-    assert_eq!(process.wait().expect("it ends").signal(), Some(libc::SIGKILL));
+    assert_eq!(end(&mut process).signal(), Some(libc::SIGKILL));
 
     let mut process = spawn(&plan(code::stay_without_calls()), &grants);
     assert!(wait_for(PATIENCE, || status(&process, "Seccomp") == "1"), "it is in strict mode");
     process.kill().expect("it lives");
-    process.wait().expect("it ends");
+    end(&mut process);
 }
 
 /// Whether this process is under a filter itself, as in many containers.
@@ -148,14 +162,14 @@ fn a_filter_comes_after_everything_that_the_seed_does() {
     let registers = Registers::at(CODE, STACK);
     let program = only(&[libc::SYS_rt_sigreturn, libc::SYS_exit_group]);
     let mut process = spawn(&image(code::leave(), &registers, &filtered(&program)), &grants);
-    assert_eq!(process.wait().expect("it ends").code(), Some(0));
+    assert_eq!(end(&mut process).code(), Some(0));
 
     let mut process = spawn(&image(code::curious(), &registers, &filtered(&program)), &grants);
-    assert_eq!(process.wait().expect("it ends").signal(), Some(libc::SIGSYS));
+    assert_eq!(end(&mut process).signal(), Some(libc::SIGSYS));
 
     let program = filter(&[NUMBER_OF_GETPID], errno(99), ALLOW);
     let mut process = spawn(&image(code::curious(), &registers, &filtered(&program)), &grants);
-    assert_eq!(process.wait().expect("it ends").code(), Some(99), "what getpid answers");
+    assert_eq!(end(&mut process).code(), Some(99), "what getpid answers");
 }
 
 #[test]
@@ -184,7 +198,7 @@ fn the_longest_filter_has_room() {
         }
         assert_eq!((left, writable), (pages, 0), "{instructions} instructions:\n{maps}");
         process.kill().expect("it lives");
-        process.wait().expect("it ends");
+        end(&mut process);
     }
 }
 
@@ -197,11 +211,11 @@ fn a_filter_that_forbids_the_start_itself_ends_the_process() {
     // rt_sigreturn is killed.
     let program = only(&[libc::SYS_exit_group]);
     let mut process = spawn(&image(code::leave(), &registers, &filtered(&program)), &grants);
-    assert_eq!(process.wait().expect("it ends").signal(), Some(libc::SIGSYS));
+    assert_eq!(end(&mut process).signal(), Some(libc::SIGSYS));
     // rt_sigreturn is only refused, and the registers are not there.
     let program = filter(&[libc::SYS_exit_group], ALLOW, errno(1));
     let mut process = spawn(&image(code::leave(), &registers, &filtered(&program)), &grants);
-    assert_eq!(process.wait().expect("it ends").code(), Some(126));
+    assert_eq!(end(&mut process).code(), Some(126));
 }
 
 #[test]
@@ -228,7 +242,43 @@ fn what_would_not_be_taken_is_said_before_anything_is_lost() {
     assert_eq!(embryo.maps().expect("it lives"), before, "nothing is left of the attempt");
     plan.op(&Op::NoNewPrivs);
     let mut process = started(embryo, &plan.build().expect("a plan"));
-    assert_eq!(process.wait().expect("it ends").code(), Some(0));
+    assert_eq!(end(&mut process).code(), Some(0));
+}
+
+/// Where the filter is refused only when the seed has gone, the image does not run without it.
+#[test]
+fn no_image_runs_without_the_filter_that_it_was_to_have() {
+    alone!();
+    let at = 0x5000_0000;
+    // The caller's own filter, which children inherit: seccomp(2) is refused with a program below
+    // 4 GiB, as that in the area is, and not with one on the seed's stack.
+    let load = |offset| filter::instruction(0x20, 0, 0, offset);
+    let own = [
+        load(0),
+        filter::instruction(0x15, 0, 3, libc::SYS_seccomp as u32),
+        load(36),
+        filter::instruction(0x15, 0, 1, 0),
+        filter::instruction(0x06, 0, 0, errno(libc::EPERM)),
+        filter::instruction(0x06, 0, 0, ALLOW),
+    ];
+    assert!(installed(&own.concat()), "one of ours");
+    for threads in [0, 3] {
+        let file = shared();
+        let registers = Registers::at(CODE, STACK);
+        let regset = registers.bytes();
+        let program = long(1);
+        let mut plan = Plan::builder();
+        built(&mut plan, code::leave()).keep(Keep::CWD | Keep::UMASK | Keep::SESSION);
+        for _ in 0..threads {
+            plan.op(&Op::Thread { mask: 0, clear_tid: 0, regset: &regset });
+        }
+        for op in filtered(&program) {
+            plan.op(&op);
+        }
+        plan.op(&Op::StartRegs { page: at, regset: &regset, leave: &[] });
+        let mut process = spawn(&plan.build().expect("a plan"), &[file.as_fd()]);
+        assert_eq!(end(&mut process).code(), Some(126), "not 0, which the image would exit with");
+    }
 }
 
 /// An embryo with this code in its memory.
@@ -243,7 +293,8 @@ fn embryo_with(code: &[u8]) -> Embryo {
 }
 
 fn started(embryo: Embryo, plan: &Plan) -> Process {
-    embryo.start(plan, &[]).map_err(|(error, _)| error).unwrap_or_else(|error| panic!("{error}"))
+    let process = embryo.start(plan, &[]).map_err(|(error, _)| error);
+    tied(process.unwrap_or_else(|error| panic!("{error}")))
 }
 
 /// The words of thread `index`: what it finds, and what is cleared when it ends.
@@ -288,7 +339,7 @@ fn each_thread_has_its_own_registers() {
     for count in [1, 2, u64::from(embryo::limits::THREADS_MAX)] {
         let file = shared();
         let mut process = spawn(&crowd(count, &[]), &[file.as_fd()]);
-        assert_eq!(process.wait().expect("it ends").code(), Some(9), "{count}");
+        assert_eq!(end(&mut process).code(), Some(9), "{count}");
         assert_eq!(words(&file, 0, 1), [count], "each counted itself once");
         let found = words(&file, 64, count as usize * 2);
         for (index, pair) in found.as_chunks::<2>().0.iter().enumerate() {
@@ -311,11 +362,11 @@ fn each_thread_is_under_the_filter() {
     ];
     let program = only(&calls);
     let mut process = spawn(&crowd(8, &filtered(&program)), &[file.as_fd()]);
-    assert_eq!(process.wait().expect("it ends").code(), Some(9));
+    assert_eq!(end(&mut process).code(), Some(9));
     // The same without the call with which a thread ends: one of them dies of it, and all with it.
     let program = only(&calls.map(|call| if call == libc::SYS_exit { -1 } else { call }));
     let mut process = spawn(&crowd(8, &filtered(&program)), &[file.as_fd()]);
-    assert_eq!(process.wait().expect("it ends").signal(), Some(libc::SIGSYS));
+    assert_eq!(end(&mut process).signal(), Some(libc::SIGSYS));
 }
 
 #[test]
@@ -357,7 +408,7 @@ fn threads_are_what_the_plan_says_seen_from_outside() {
     let fds = std::fs::read_dir(format!("/proc/{}/fd", process.id())).expect("alive").count();
     assert_eq!(fds, 0, "no thread can reach the control socket");
     process.kill().expect("it lives");
-    process.wait().expect("it ends");
+    end(&mut process);
 }
 
 #[test]
@@ -399,7 +450,7 @@ fn a_thread_that_cannot_be_made_is_a_fault_and_none_is_left() {
         || std::fs::read_dir(format!("/proc/{}/task", process.id())).expect("alive").count();
     assert_eq!(tasks(), 3);
     process.kill().expect("it lives");
-    process.wait().expect("it ends");
+    end(&mut process);
 }
 
 /// What the checker takes the kernel takes, and the other way round: of random programs, mostly out
@@ -420,6 +471,12 @@ fn the_kernel_takes_what_the_checker_takes() {
 
 /// Asks in a thread of its own: what was installed goes with it.
 fn kernel_takes(program: &[u8]) -> bool {
+    let program = program.to_vec();
+    std::thread::spawn(move || installed(&program)).join().expect("it only asks")
+}
+
+/// Installs a program in the calling thread, if the kernel takes it.
+fn installed(program: &[u8]) -> bool {
     let mut program: Vec<libc::sock_filter> = program
         .as_chunks::<8>()
         .0
@@ -431,17 +488,14 @@ fn kernel_takes(program: &[u8]) -> bool {
             k: u32::from_le_bytes(*k),
         })
         .collect();
-    let ask = move || {
-        rustix::thread::set_no_new_privs(true).expect("anybody may set it");
-        let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
-        let mode = libc::SECCOMP_MODE_FILTER;
-        // SAFETY: the kernel reads one sock_fprog and the program it points to, both alive.
-        let result = unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const filter) };
-        let error = std::io::Error::last_os_error().raw_os_error();
-        assert!(result == 0 || error == Some(libc::EINVAL), "{error:?}");
-        result == 0
-    };
-    std::thread::spawn(ask).join().expect("it only asks")
+    rustix::thread::set_no_new_privs(true).expect("anybody may set it");
+    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    let mode = libc::SECCOMP_MODE_FILTER;
+    // SAFETY: the kernel reads one sock_fprog and the program it points to, both alive.
+    let result = unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const filter) };
+    let error = std::io::Error::last_os_error().raw_os_error();
+    assert!(result == 0 || error == Some(libc::EINVAL), "{error:?}");
+    result == 0
 }
 
 /// Numbers that are the same in every run.
@@ -505,7 +559,7 @@ fn the_area_is_where_the_plan_says() {
     assert!(wait_for(PATIENCE, || maps().contains("50000000-50001000 r-xp")), "{}", maps());
     assert!(wait_for(PATIENCE, || maps().contains("50001000-50002000 r--p")), "{}", maps());
     process.kill().expect("it lives");
-    process.wait().expect("it ends");
+    end(&mut process);
 }
 
 #[test]
@@ -527,8 +581,9 @@ fn what_belongs_to_a_start_by_registers_is_refused_elsewhere() {
 fn a_program_is_loaded() {
     alone!();
     let mut load = embryo::Load::open(embryo_tests::probe_path()).expect("it is a program");
-    let mut process = load.args(["exit", "5"]).start().unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(process.wait().expect("it ends").code(), Some(5));
+    let mut process =
+        tied(load.args(["exit", "5"]).start().unwrap_or_else(|error| panic!("{error}")));
+    assert_eq!(end(&mut process).code(), Some(5));
 }
 
 /// The other machine's registers are a plan, but not one that can be started here.

@@ -34,7 +34,7 @@ fn state_arrives() {
         let file = shared();
         let registers = Registers::at(CODE, STACK).arguments([DATA, 0, 0]).state(state);
         let mut process = spawn(&image(code::vectors(), &registers, &[]), &[file.as_fd()]);
-        assert_eq!(process.wait().expect("it ends").code(), Some(0));
+        assert_eq!(end(&mut process).code(), Some(0));
         words(&file, 0, 10)
     };
     let words = found(&state(THREE, LAST));
@@ -57,7 +57,7 @@ fn each_thread_has_its_own() {
     let regset = second.bytes();
     let thread = Op::Thread { mask: 0, clear_tid: 0, regset: &regset };
     let mut process = spawn(&image(&text, &waiting, &[thread]), &[file.as_fd()]);
-    process.wait().expect("it ends");
+    end(&mut process);
     assert_eq!(words(&file, 0, 2), halves(LAST));
 }
 

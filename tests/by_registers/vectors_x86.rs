@@ -38,7 +38,7 @@ fn found(code: &[u8], state: &[u8]) -> Vec<u64> {
     let file = shared();
     let registers = Registers::at(CODE, STACK).arguments([DATA, 0, 0]).state(state);
     let mut process = spawn(&image(code, &registers, &[]), &[file.as_fd()]);
-    assert_eq!(process.wait().expect("it ends").code(), Some(0));
+    assert_eq!(end(&mut process).code(), Some(0));
     words(&file, 0, 10)
 }
 
@@ -83,13 +83,13 @@ fn each_thread_has_its_own() {
     let second = Registers::at(CODE + stay, STACK).state(&other).bytes();
     let thread = Op::Thread { mask: 0, clear_tid: 0, regset: &second };
     let mut process = spawn(&image(&text, &first, &[thread]), &[file.as_fd()]);
-    process.wait().expect("it ends");
+    end(&mut process);
     assert_eq!(words(&file, 0, 2), halves(THREE));
     let waiting = Registers::at(CODE + stay, STACK).state(&legacy());
     let second = Registers::at(CODE, STACK).arguments([DATA, 0, 0]).state(&other).bytes();
     let thread = Op::Thread { mask: 0, clear_tid: 0, regset: &second };
     let mut process = spawn(&image(&text, &waiting, &[thread]), &[file.as_fd()]);
-    process.wait().expect("it ends");
+    end(&mut process);
     assert_eq!(words(&file, 0, 2), halves(THREE ^ 0xff));
 }
 
