@@ -600,6 +600,51 @@ fn registers_of_the_other_machine_are_a_fault() {
     assert!(embryo.is_some_and(|embryo| embryo.is_alive()));
 }
 
+/// A thread's registers of the other machine: the fault is the thread's.
+#[test]
+fn a_thread_of_the_other_machine_is_a_fault_of_its_own() {
+    alone!();
+    let other = vec![0; if machine::IS_X86 { 280 } else { 160 }];
+    let regset = Registers::at(CODE, STACK).bytes();
+    let mut plan = Plan::builder();
+    plan.keep(Keep::CWD | Keep::UMASK | Keep::SESSION)
+        .op(&Op::Thread { mask: 0, clear_tid: 0, regset: &regset })
+        .op(&Op::Thread { mask: 0, clear_tid: 0, regset: &other })
+        .op(&Op::StartRegs { page: 0, regset: &regset, leave: &[] });
+    let embryo = embryo_with(code::leave());
+    let (error, embryo) = embryo.start(&plan.build().expect("a plan"), &[]).expect_err("no");
+    assert_eq!(error.raw_os_error(), Some(libc::ENOEXEC), "{error}");
+    assert_eq!(error.as_spawn().and_then(|fault| fault.index()), Some(1), "{error}");
+    assert!(embryo.is_some_and(|embryo| embryo.is_alive()));
+}
+
+/// A plan that has everything go away would have the last instructions go too.
+#[test]
+fn the_area_does_not_unmap_itself() {
+    alone!();
+    let regset = Registers::at(CODE, STACK).bytes();
+    let all = [0x4000_0000u64, (1 << 47) - 4096 - 0x4000_0000].map(u64::to_le_bytes).concat();
+    let mut embryo = embryo_with(code::leave());
+    for page in [0, 0x6000_0000] {
+        let mut plan = Plan::builder();
+        plan.keep(Keep::CWD | Keep::UMASK | Keep::SESSION);
+        plan.op(&Op::StartRegs { page, regset: &regset, leave: &all });
+        let outcome = embryo.start(&plan.build().expect("a plan"), &[]);
+        if !machine::IS_X86 && page == 0 {
+            // What the kernel chooses lies above what a plan can name.
+            assert_eq!(end(&mut tied(outcome.expect("it starts"))).code(), Some(0));
+            embryo = embryo_with(code::leave());
+            continue;
+        }
+        let (error, back) = outcome.expect_err("it cannot");
+        assert_eq!(error.raw_os_error(), Some(libc::EBUSY), "{page:#x}: {error}");
+        embryo = back.expect("it is given back");
+    }
+    let plan = image(code::leave(), &Registers::at(CODE, STACK), &[]);
+    let file = shared();
+    assert_eq!(end(&mut spawn(&plan, &[file.as_fd()])).code(), Some(0));
+}
+
 /// A kill between is still told as one.
 #[test]
 fn an_embryo_that_was_killed_does_not_start() {

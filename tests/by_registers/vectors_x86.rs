@@ -1,4 +1,5 @@
-//! Floating-point and vector state of x86_64: what a thread finds, and what is refused.
+//! Floating-point and vector state of x86_64: what a thread finds, and what is refused. And the
+//! second base, which no other machine has.
 //!
 //! It must never be told what a processor has: it asks.
 
@@ -157,4 +158,29 @@ fn what_is_no_state_is_refused() {
     assert_eq!(with(LEGACY + 2, 2), Reason::OutOfRange("a component of the state"));
     assert_eq!(with(LEGACY + 15, 0x80), Reason::OutOfRange("the header of the state"));
     assert_eq!(with(LEGACY + 63, 1), Reason::OutOfRange("the header of the state"));
+}
+
+#[test]
+fn each_thread_has_its_own_gs_base() {
+    alone!();
+    let word = |value: u64| (DATA + value * 8, value.to_le_bytes());
+    for first in [true, false] {
+        let ((a, seven), (b, eight)) = (word(7), word(8));
+        let stay = CODE + code::by_gs().len() as u64;
+        let text = [code::by_gs(), code::stay()].concat();
+        let at = |leaves: bool, base| {
+            Registers::at(if leaves { CODE } else { stay }, STACK).gs_base(base).bytes()
+        };
+        let (main, other) = (at(first, a), at(!first, b));
+        let mut plan = Plan::builder();
+        built(&mut plan, &text)
+            .op(&Op::Write { addr: a, contents: &seven })
+            .op(&Op::Write { addr: b, contents: &eight })
+            .op(&Op::Thread { mask: 0, clear_tid: 0, regset: &other })
+            .op(&Op::StartRegs { page: 0, regset: &main, leave: &[] })
+            .keep(Keep::CWD | Keep::UMASK | Keep::SESSION);
+        let file = shared();
+        let mut process = spawn(&plan.build().expect("a plan"), &[file.as_fd()]);
+        assert_eq!(end(&mut process).code(), Some(if first { 7 } else { 8 }));
+    }
 }

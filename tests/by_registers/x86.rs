@@ -28,6 +28,11 @@ impl Registers {
         self
     }
 
+    pub(crate) fn gs_base(mut self, at: u64) -> Self {
+        self.regs.gs_base = at.into();
+        self
+    }
+
     pub(crate) fn state(mut self, state: &[u8]) -> Self {
         self.state = state.to_vec();
         self
@@ -90,6 +95,8 @@ code! {
         "jmp 3b", "5: add rdi, 4", "dec rsi", "jmp 2b", "4: mov edi, 9", "mov eax, 231", "syscall",
         "ud2",
     }
+    /// exit_group(what the gs base points to).
+    by_gs { "mov rdi, gs:[0]", "mov eax, 231", "syscall" }
     /// xmm3, ymm4, mxcsr and the x87 control word to the first; exit_group(0).
     vectors {
         "movups [rdi], xmm3", "vmovups [rdi + 32], ymm4", "stmxcsr [rdi + 64]", "fnstcw [rdi + 72]",

@@ -479,13 +479,18 @@ fn general_hint(op: &Op<'_>, errno: Errno) -> Option<&'static str> {
         (Op::Thread { .. }, Errno::AGAIN) => {
             "RLIMIT_NPROC of the uid, pids.max of the cgroup, or kernel.threads-max"
         }
-        (Op::StartRegs { .. }, Errno::OPNOTSUPP) => {
+        (Op::StartRegs { .. } | Op::Thread { .. }, Errno::OPNOTSUPP) => {
             "this processor or kernel lacks a component of the vector state"
         }
-        (Op::StartRegs { .. }, Errno::INVAL) => {
+        (Op::StartRegs { .. } | Op::Thread { .. }, Errno::INVAL) => {
             "a vector state is shorter than the components that it says it has"
         }
-        (Op::StartRegs { .. }, Errno::NOEXEC) => "a thread's registers are another machine's",
+        (Op::StartRegs { .. } | Op::Thread { .. }, Errno::NOEXEC) => {
+            "the registers are another machine's"
+        }
+        (Op::StartRegs { .. }, Errno::BUSY) => {
+            "the page of the last instructions lies in a range that is to go away"
+        }
         (_, Errno::NOSYS) => "this kernel, or a seccomp filter, lacks the system call",
         _ => return None,
     })

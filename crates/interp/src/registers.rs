@@ -52,14 +52,9 @@ pub(crate) unsafe fn enter(
         return fault;
     }
     let mut area = Area { at: 0, len: 0 };
-    let leap = match prepare(plan, &own, wanted, start, &mut area) {
-        Ok(leap) => leap,
-        Err(errno) => {
-            area.give_back();
-            return fail(errno);
-        }
-    };
-    let leap = match clone_threads(plan, leap) {
+    let first = Thread { index, code, mask: wanted.mask, clear_tid: 0, regset: start.regset };
+    let leap = prepare(plan, &own, first, start, &mut area);
+    let leap = match leap.and_then(|leap| clone_threads(plan, leap)) {
         Ok(leap) => leap,
         Err(fault) => {
             area.give_back();
@@ -95,6 +90,10 @@ impl Area {
         memory::apply(&op, -1, own).map(|at| Self { at, len })
     }
 
+    fn meets(&self, [from, len]: &[u64; 2]) -> bool {
+        *from < self.at.wrapping_add(self.len) && self.at < from.saturating_add(*len)
+    }
+
     /// So that a start that failed can be tried again.
     fn give_back(&self) {
         if self.len != 0 {
@@ -104,11 +103,27 @@ impl Area {
     }
 }
 
+/// A thread, and the op that says it.
+#[derive(Clone, Copy)]
+struct Thread<'a> {
+    index: u32,
+    code: OpCode,
+    mask: u64,
+    clear_tid: u64,
+    regset: &'a [u8],
+}
+
+impl Thread<'_> {
+    fn fault(&self, errno: Errno) -> Fault {
+        Fault::op(self.index, self.code, errno)
+    }
+}
+
 /// The further threads of a plan.
-fn threads<'a>(plan: &Plan<'a>) -> impl Iterator<Item = (u32, u64, u64, &'a [u8])> {
+fn threads<'a>(plan: &Plan<'a>) -> impl Iterator<Item = Thread<'a>> {
     plan.ops().enumerate().filter_map(|(index, op)| match op {
         Some(Op::Thread { mask, clear_tid, regset }) => {
-            Some((index as u32, mask, clear_tid, regset))
+            Some(Thread { index: index as u32, code: OpCode::Thread, mask, clear_tid, regset })
         }
         _ => None,
     })
@@ -117,43 +132,51 @@ fn threads<'a>(plan: &Plan<'a>) -> impl Iterator<Item = (u32, u64, u64, &'a [u8]
 fn prepare(
     plan: &Plan<'_>,
     own: &Own,
-    wanted: &Wanted,
+    first: Thread<'_>,
     start: &Start<'_>,
     area: &mut Area,
-) -> Result<Leap> {
+) -> core::result::Result<Leap, Fault> {
+    let all = || core::iter::once(first).chain(threads(plan));
+    let fail = |errno| first.fault(errno);
     let mut gone = [[0u64; 2]; sys::LEAP_RANGES];
     let mut count = 0usize;
     // The seed goes first, then what the plan names.
     let own_ranges = own.map(|[from, to]| [from, to.wrapping_sub(from)]);
     for range in own_ranges.into_iter().filter(|[_, len]| *len != 0).chain(ranges(start.leave)) {
-        *gone.get_mut(count).ok_or(Errno::TOOBIG)? = range;
+        *gone.get_mut(count).ok_or(fail(Errno::TOOBIG))? = range;
         count = count.wrapping_add(1);
     }
     let gone = gone.get(..count).unwrap_or(&[]);
     let filter = seccomp::of(plan);
     let mut size = sys::LeapSize::new(gone.len(), filter);
-    let first = (0, wanted.mask, 0, start.regset);
-    for (_, _, _, regset) in core::iter::once(first).chain(threads(plan)) {
-        size.add_thread(Regset::state(regset).is_some());
+    for thread in all() {
+        size.add_thread(Regset::state(thread.regset).is_some());
     }
-    *area = Area::map(start.page, size.bytes() as u64, own)?;
+    *area = Area::map(start.page, size.bytes() as u64, own).map_err(fail)?;
+    if gone.iter().any(|range| area.meets(range)) {
+        // Code that unmaps itself.
+        return Err(fail(Errno::BUSY));
+    }
+    let at = area.at as *mut u8;
     // SAFETY: the area was mapped for this just now.
-    let mut leap = unsafe { Leap::prepare(area.at as *mut u8, size, gone, filter, STARTED_NAME) }?;
-    for (_, mask, clear_tid, regset) in core::iter::once(first).chain(threads(plan)) {
-        let regs = registers(regset, mask, clear_tid).ok_or(Errno::NOEXEC)?;
-        leap.add_thread(&regs, Regset::state(regset).unwrap_or(&[]))?;
+    let leap = unsafe { Leap::prepare(at, size, gone, filter, STARTED_NAME) };
+    let mut leap = leap.map_err(fail)?;
+    for thread in all() {
+        let regs = registers(&thread).ok_or(thread.fault(Errno::NOEXEC))?;
+        let state = Regset::state(thread.regset).unwrap_or(&[]);
+        leap.add_thread(&regs, state).map_err(|errno| thread.fault(errno))?;
     }
-    leap.seal()?;
+    leap.seal().map_err(fail)?;
     Ok(leap)
 }
 
 /// Makes the further threads, which then wait; if one cannot be made, none is left.
 fn clone_threads(plan: &Plan<'_>, mut leap: Leap) -> core::result::Result<Leap, Fault> {
-    for (index, ..) in threads(plan) {
+    for thread in threads(plan) {
         // SAFETY: the area is sealed, and every signal is blocked during a build.
         if let Err(errno) = unsafe { leap.clone_thread() } {
             leap.abandon();
-            return Err(Fault::op(index, OpCode::Thread, errno));
+            return Err(thread.fault(errno));
         }
     }
     leap.await_threads();
@@ -161,7 +184,8 @@ fn clone_threads(plan: &Plan<'_>, mut leap: Leap) -> core::result::Result<Leap, 
 }
 
 #[cfg(target_arch = "x86_64")]
-fn registers(regset: &[u8], mask: u64, clear_tid: u64) -> Option<LeapRegs> {
+fn registers(thread: &Thread<'_>) -> Option<LeapRegs> {
+    let Thread { mask, clear_tid, regset, .. } = *thread;
     let Some(Regset::X86(regs)) = Regset::read(regset) else { return None };
     let general = [
         regs.r8,
@@ -188,7 +212,8 @@ fn registers(regset: &[u8], mask: u64, clear_tid: u64) -> Option<LeapRegs> {
 }
 
 #[cfg(target_arch = "aarch64")]
-fn registers(regset: &[u8], mask: u64, clear_tid: u64) -> Option<LeapRegs> {
+fn registers(thread: &Thread<'_>) -> Option<LeapRegs> {
+    let Thread { mask, clear_tid, regset, .. } = *thread;
     let Some(Regset::Arm(regs)) = Regset::read(regset) else { return None };
     let mut general = [0u64; 34];
     let all = regs.x.iter().chain([&regs.sp, &regs.pc, &regs.pstate]);
