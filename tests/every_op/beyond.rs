@@ -195,6 +195,22 @@ fn a_filter_that_ends_the_child_is_named_in_the_error() {
     assert_eq!(error.raw_os_error(), Some(libc::ENOENT), "{error}");
 }
 
+/// With a filter that refuses every call, exit included, a child could do nothing but go round for ever.
+#[test]
+fn a_filter_that_refuses_everything_holds_nobody_up() {
+    alone!();
+    crate::before::warm_up();
+    let before = crate::before::Before::capture();
+    let program = filter(&[], ALLOW, errno(libc::EPERM));
+    let mut draft = Draft::probe(&["exit", "0"]);
+    let flags = FilterFlags::empty();
+    draft.op(&Op::NoNewPrivs).op(&Op::Seccomp { flags, program: &program });
+    let options = Way::Seed.options().timeout(std::time::Duration::from_millis(500));
+    let error = embryo::spawn_with(&draft.build(), &[], options).expect_err("it cannot start");
+    assert_eq!(error.as_spawn().map(|fault| fault.cause), Some(Cause::TimedOut), "{error}");
+    before.assert_nothing_left();
+}
+
 #[test]
 fn all_of_this_works_for_an_ordinary_user() {
     if !is_root() {
