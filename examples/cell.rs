@@ -148,7 +148,7 @@ impl Cells {
         let mut registers = X86Regs::at(entry, top);
         (registers.rdi, registers.rsi, registers.rdx) = (INPUT.into(), len.into(), OUTPUT.into());
         let regset = Regset::X86(registers);
-        //SECCOMP
+        plan.op(&Op::SeccompStrict);
         plan.op(&Op::StartRegs { page: 0, regset: regset.as_bytes(), leave: &[] });
         Ok(plan.build()?)
     }

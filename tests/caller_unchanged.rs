@@ -8,6 +8,7 @@
 mod before;
 mod caller;
 mod catalogue;
+mod filter;
 mod launch;
 mod on_memory;
 mod refusal;

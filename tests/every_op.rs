@@ -8,6 +8,7 @@
 mod before;
 mod caller;
 mod catalogue;
+mod filter;
 mod launch;
 mod on_memory;
 mod refusal;
@@ -88,6 +89,7 @@ every_op! {
     subreaper = Subreaper,
     personality = Personality,
     no_new_privs = NoNewPrivs,
+    seccomp = Seccomp,
     signal_ignore = SignalIgnore,
     signal_mask = SignalMask,
     signal_default = SignalDefault,

@@ -29,6 +29,7 @@ pub(crate) fn everything(page: u64) {
     assert!(embryo.maps().expect("it lives").iter().any(|entry| entry.range.start == CODE));
     if cfg!(target_arch = "x86_64") {
         assert_eq!(code(by_registers(embryo, page)), Some(42));
+        assert_eq!(code(with_a_thread_and_a_filter(page)), Some(42));
         load();
     }
     starts_by_exec();
@@ -104,7 +105,9 @@ fn memory(embryo: &mut Embryo) {
     // Not every kernel has names.
     let name = Op::NameRegion { addr: DATA, len, name: c"everything" };
     let _ = embryo.apply(&name, &[]);
-    applied.extend([name.code(), embryo::OpCode::StartRegs]);
+    // Those have their turn at the start, strict mode only where there is no filter yet.
+    use embryo::OpCode::{SeccompStrict, StartRegs, Thread};
+    applied.extend([name.code(), StartRegs, Thread, SeccompStrict]);
     applied.sort_unstable();
     applied.dedup();
     assert_eq!(applied, ops_on_memory().collect::<Vec<_>>(), "an op on memory is left out");
@@ -152,6 +155,24 @@ fn by_registers(embryo: Embryo, page: u64) -> Process {
     plan.keep(Keep::CWD | Keep::UMASK | Keep::SESSION);
     plan.op(&Op::StartRegs { page, regset: regs.as_bytes(), leave: &[] });
     start(embryo, &plan.build().expect("it is a plan"))
+}
+
+/// Both threads exit, under a filter that lets everything through.
+fn with_a_thread_and_a_filter(page: u64) -> Process {
+    let regs = Regset::X86(X86Regs::at(CODE, DATA));
+    let regset = regs.as_bytes();
+    let program = crate::filter::long(1);
+    let mut plan = Plan::builder();
+    plan.keep(Keep::CWD | Keep::UMASK | Keep::SESSION);
+    plan.op(&Op::NoNewPrivs)
+        .op(&Op::Map { addr: CODE, len: PAGE, prot: 3, flags: MapFlags::FIXED })
+        .op(&Op::Write { addr: CODE, contents: &EXIT_42 })
+        .op(&Op::Protect { addr: CODE, len: PAGE, prot: 5 })
+        .op(&Op::Map { addr: DATA, len: PAGE, prot: 3, flags: MapFlags::FIXED })
+        .op(&Op::Thread { mask: 0, clear_tid: DATA, regset })
+        .op(&Op::Seccomp { flags: embryo::FilterFlags::empty(), program: &program })
+        .op(&Op::StartRegs { page, regset, leave: &[] });
+    start(create(), &plan.build().expect("it is a plan"))
 }
 
 fn start(embryo: Embryo, plan: &Plan) -> Process {

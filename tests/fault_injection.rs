@@ -1,5 +1,5 @@
 //! Promise: a launch that fails, at whichever op, leaves nothing behind: no child, no zombie, no
-//! descriptor, and the caller as it was; and the fault says which op it was. Here every op of four
+//! descriptor, and the caller as it was; and the fault says which op it was. Here every op of five
 //! long plans is made to fail, one after the other, on each route.
 //!
 //! It must never leave out an op: the plans together hold every kind there is.
@@ -7,6 +7,7 @@
 mod before;
 mod caller;
 mod catalogue;
+mod filter;
 mod launch;
 mod on_memory;
 mod refusal;
@@ -14,7 +15,8 @@ mod refusal;
 use before::{Before, caller_state};
 use catalogue::Who;
 use embryo::{
-    Access, ExecFlags, Keep, MapFlags, Op, OpCode, Plan, PlanBuilder, Regset, SpawnError, X86Regs,
+    Access, ExecFlags, FilterFlags, Keep, MapFlags, Op, OpCode, Plan, PlanBuilder, Regset,
+    SpawnError, X86Regs,
 };
 use embryo_tests::{alone, is_root, rerun_as_nobody, skip};
 use launch::{Draft, borrow, c_path};
@@ -115,6 +117,39 @@ fn fourth() -> Draft {
     if let Some(layout) = on_memory::layout(code, stack) {
         draft.op(&Op::MmLayout { layout: layout.as_bytes(), auxv: &[1; 16] });
     }
+    draft
+}
+
+/// The start of [`fourth`] with a filter, then with strict mode, which exclude each other; and with a
+/// further thread.
+fn fifth() -> Draft {
+    let program = filter::long(20);
+    let mut draft = threads();
+    draft.op(&Op::NoNewPrivs);
+    draft.op(&Op::Seccomp { flags: FilterFlags::empty(), program: &program });
+    draft
+}
+
+fn sixth() -> Draft {
+    let mut draft = threads();
+    draft.op(&Op::SeccompStrict);
+    draft
+}
+
+/// Two threads, each of which exits with 0: the last one ends the process.
+fn threads() -> Draft {
+    const PAGE: u64 = 4096;
+    // xor edi, edi; mov eax, 60; syscall: exit(0).
+    const EXIT_0: [u8; 9] = [0x31, 0xff, 0xb8, 60, 0, 0, 0, 0x0f, 0x05];
+    let code = 0x1000_0000;
+    let regs = Regset::X86(X86Regs::at(code, code + PAGE));
+    let mut draft = Draft::bare();
+    draft
+        .op(&Op::Map { addr: code, len: PAGE, prot: 3, flags: MapFlags::FIXED })
+        .op(&Op::Write { addr: code, contents: &EXIT_0 })
+        .op(&Op::Protect { addr: code, len: PAGE, prot: 5 })
+        .op(&Op::Thread { mask: 1, clear_tid: 0, regset: regs.as_bytes() })
+        .op(&Op::StartRegs { page: 0, regset: regs.as_bytes(), leave: &[] });
     draft
 }
 
@@ -239,6 +274,13 @@ fn at_every_op_on_memory() {
     fail_everywhere(fourth);
 }
 
+#[test]
+fn at_every_op_of_threads_under_a_filter() {
+    alone!();
+    fail_everywhere(fifth);
+    fail_everywhere(sixth);
+}
+
 /// The plans work but for the fault, and hold every kind of op.
 #[test]
 fn without_a_fault_they_run() {
@@ -247,6 +289,9 @@ fn without_a_fault_they_run() {
     let before = Before::capture();
     // Not every kernel has names for regions, nor layouts: `live_embryo.rs` asks this one.
     let mut seen = BTreeSet::from([OpCode::Fail, OpCode::NameRegion, OpCode::MmLayout]);
+    if under_a_filter() {
+        seen.insert(OpCode::SeccompStrict);
+    }
     for draft in plans() {
         for way in draft().ways() {
             let draft = draft();
@@ -265,11 +310,20 @@ fn without_a_fault_they_run() {
     }
 }
 
+/// As in many containers: then strict mode cannot be had, which `by_registers.rs` says.
+fn under_a_filter() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").expect("it is readable");
+    status.contains("Seccomp:\t2")
+}
+
 /// All of them that can be started on this machine.
 fn plans() -> Vec<fn() -> Draft> {
     let mut plans: Vec<fn() -> Draft> = vec![first, second, third];
     if cfg!(target_arch = "x86_64") {
-        plans.push(fourth);
+        plans.extend([fourth as fn() -> Draft, fifth]);
+        if !under_a_filter() {
+            plans.push(sixth);
+        }
     }
     plans
 }

@@ -174,6 +174,8 @@ fn every_op_on_memory_does_what_it_says() {
     // These have tests of their own below.
     tested.extend([OpCode::NameRegion, OpCode::StartRegs]);
     tested.extend([OpCode::MmLayout, OpCode::MoveVdso, OpCode::DropVdso]);
+    // Those of threads and strict mode in `by_registers.rs`.
+    tested.extend([OpCode::SeccompStrict, OpCode::Thread]);
     tested.sort_unstable();
     tested.dedup();
     let meant: Vec<OpCode> = on_memory::ops_on_memory().collect();

@@ -4,6 +4,7 @@
 //! It must never be content with a filter that does nothing: a call that is made on purpose has to kill.
 
 mod everything;
+mod filter;
 mod launch;
 mod on_memory;
 mod refusal;

@@ -79,10 +79,10 @@ impl Refusal {
         if !embryo_tests::is_root() && rustix::thread::no_new_privs() == Ok(false) {
             rustix::thread::set_no_new_privs(true).expect("anybody may set it");
         }
+        // Not seccomp(2), which may be what was refused before.
+        let mode = libc::SECCOMP_MODE_FILTER;
         // SAFETY: the kernel reads one sock_fprog and the program it points to, both alive.
-        let result = unsafe {
-            libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const filter)
-        };
+        let result = unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const filter) };
         assert_eq!(result, 0, "no filter: {}", std::io::Error::last_os_error());
     }
 }

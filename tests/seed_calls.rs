@@ -8,6 +8,7 @@ mod before;
 mod caller;
 mod catalogue;
 mod everything;
+mod filter;
 mod launch;
 mod on_memory;
 mod refusal;
@@ -28,8 +29,8 @@ mod watch;
 
 /// Where starts by registers leap from: one page.
 const LEAP: Range<u64> = 0x4000_0000..0x4000_1000;
-/// Linked into the seed, and never called there.
-const NEVER: &[&str] = &["close_range"];
+/// Linked into the seed, and not called there: never, or only when a thread could not be made.
+const NEVER: &[&str] = &["close_range", "exit"];
 
 /// Where the seed's image lies.
 fn image() -> Range<u64> {

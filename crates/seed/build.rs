@@ -16,5 +16,10 @@ fn main() {
         ] {
             println!("cargo::rustc-link-arg-bins={argument}");
         }
+        // Where programs that are not position-independent lie, the seed would be in their way. The
+        // linker that rustc has for x86_64 does this by itself and does not know the option.
+        if std::env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "aarch64") {
+            println!("cargo::rustc-link-arg-bins=-Wl,-Ttext-segment=0x200000");
+        }
     }
 }

@@ -6,7 +6,7 @@
 
 use arbitrary::Arbitrary;
 use embryo::{
-    Access, BuildError, ExecFlags, Keep, Layout, MapFlags, Op, OpCode, Plan, PlanBuilder, Regset, Slot,
+    Access, BuildError, ExecFlags, FilterFlags, Keep, Layout, MapFlags, Op, OpCode, Plan, PlanBuilder, Regset, Slot,
     X86Regs, limits,
 };
 use std::collections::BTreeSet;
@@ -122,6 +122,10 @@ fn admits(
     let (key, excluded): (String, &str) = match code {
         code if code == OpCode::Fail || (0x0701..=0x0710).contains(&(code as u16)) => return true,
         OpCode::StartRegs if *started => return false,
+        // Those need a start by registers, which is there already, since the builder puts them in front.
+        OpCode::Thread => return seen.contains("registers"),
+        OpCode::SeccompStrict if !seen.contains("registers") => return false,
+        OpCode::Seccomp | OpCode::SeccompStrict => ("filter".into(), ""),
         OpCode::StartRegs => {
             *started = true;
             ("registers".into(), "")
@@ -198,6 +202,20 @@ impl Wild {
         };
         let mut leave = self.texts[0].0.clone();
         leave.truncate(leave.len() / 16 * 16);
+        let mut regset = regs.as_bytes().to_vec();
+        if self.flags & 2 == 2 {
+            // As FXSAVE writes it, mostly; otherwise whatever the bytes are.
+            regset.resize(160 + 512, 0);
+            let at = 160 + b as usize % 464;
+            if !self.tame || !(160 + 26..160 + 28).contains(&at) {
+                regset[at] = c as u8;
+            }
+        }
+        let mut program = self.texts[1].0.clone();
+        program.truncate(program.len() / 8 * 8);
+        if self.tame {
+            program = [0x20u64, (a << 32) | 0x15, (b << 32) | 6].map(u64::to_le_bytes).concat();
+        }
         let access = [Access::Read, Access::Write, Access::ReadWrite][b as usize % 3];
         plan.op(&match code {
             OpCode::Fail => Op::Fail { errno: number(4095).wrapping_add(1) },
@@ -236,6 +254,10 @@ impl Wild {
             OpCode::Subreaper => Op::Subreaper,
             OpCode::Personality => Op::Personality { persona: a as u32 },
             OpCode::NoNewPrivs => Op::NoNewPrivs,
+            OpCode::Seccomp => {
+                Op::Seccomp { flags: FilterFlags::from_bits_truncate(self.flags), program: &program }
+            }
+            OpCode::SeccompStrict => Op::SeccompStrict,
             OpCode::SignalIgnore => Op::SignalIgnore { set: signals(a) },
             OpCode::SignalMask => Op::SignalMask { set: signals(a) },
             OpCode::SignalDefault => Op::SignalDefault { set: a },
@@ -264,7 +286,11 @@ impl Wild {
             OpCode::MoveVdso => Op::MoveVdso { to: if d % 2 == 0 { addr } else { 0 } },
             OpCode::DropVdso => Op::DropVdso,
             OpCode::StartRegs => {
-                Op::StartRegs { page: page(c), regset: regs.as_bytes(), leave: &leave }
+                Op::StartRegs { page: page(c), regset: &regset, leave: &leave }
+            }
+            OpCode::Thread => {
+                let clear_tid = byte(c) & !3;
+                Op::Thread { mask: signals(a), clear_tid, regset: &regset }
             }
             OpCode::ExecPath => Op::ExecPath { path: &first, flags: shell },
             OpCode::ExecSlot => Op::ExecSlot { slot, flags: open },

@@ -2,8 +2,9 @@
 //! the test itself.
 
 use super::{Failure, Sample};
+use crate::filter::{ALLOW, errno, filter, long};
 use crate::refusal::Refusal;
-use embryo::{Op, OpCode};
+use embryo::{FilterFlags, Op, OpCode, limits};
 use embryo_tests::Ids;
 use rustix::thread::CapabilitySet;
 
@@ -111,6 +112,36 @@ pub(super) const SAMPLES: &[Sample] = &[
             assert_eq!(child.status("NoNewPrivs"), "1");
         })
     }),
+    Sample::new(OpCode::Seccomp, "a call refused, with no_new_privs", |draft| {
+        // The probe asks for its session, and its parent's, among much else.
+        let program = filter(&[libc::SYS_getsid], errno(99), ALLOW);
+        draft.op(&Op::NoNewPrivs).op(&Op::Seccomp { flags: LOG, program: &program });
+        Box::new(|child| {
+            assert_eq!(child.status("Seccomp"), "2");
+            assert_eq!(child.report.no_new_privs, Some(1));
+            assert!(child.report.sid <= 0, "getsid(2) is refused: {}", child.report.sid);
+        })
+    }),
+    Sample::new(OpCode::Seccomp, "with the capability instead", |draft| {
+        let flags = FilterFlags::SPEC_ALLOW;
+        draft.op(&Op::Seccomp { flags, program: &long(limits::FILTER_INSTRUCTIONS_MAX) });
+        Box::new(|child| {
+            assert_eq!(child.status("Seccomp"), "2");
+            assert_eq!(child.report.no_new_privs, Some(0));
+        })
+    })
+    .with(CapabilitySet::SYS_ADMIN),
+    Sample::new(OpCode::Seccomp, "behind new ids", |draft| {
+        draft
+            .op(&Op::Uid { real: 21, effective: 21, saved: 21 })
+            .op(&Op::NoNewPrivs)
+            .op(&Op::Seccomp { flags: FilterFlags::empty(), program: &long(1) });
+        Box::new(|child| {
+            assert_eq!(child.status("Seccomp"), "2");
+            assert!(child.report.uids.all(21));
+        })
+    })
+    .with(CapabilitySet::SETUID),
 ];
 
 const PRCTL: libc::c_long = libc::SYS_prctl;
@@ -164,7 +195,15 @@ pub(super) const FAILURES: &[Failure] = &[
         draft.op(&Op::NoNewPrivs);
     })
     .refused(Refusal::of(PRCTL, libc::PR_SET_NO_NEW_PRIVS as u32)),
+    Failure::new(OpCode::Seccomp, "refused", libc::EPERM, |draft| {
+        let flags = FilterFlags::empty();
+        draft.op(&Op::NoNewPrivs).op(&Op::Seccomp { flags, program: &long(1) });
+    })
+    .names("instructions=1")
+    .refused(Refusal::of(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER)),
 ];
+
+const LOG: FilterFlags = FilterFlags::LOG;
 
 const NO_RANDOM: u32 = libc::ADDR_NO_RANDOMIZE as u32;
 

@@ -2,8 +2,9 @@
 //! must never leave a process behind when it fails: children end with their pipes.
 
 use crate::catalogue::terminal;
+use crate::filter::{ALLOW, KILL, errno, filter, long};
 use crate::launch::{Draft, PATIENCE, Way, c_path};
-use embryo::{ExecFlags, Op};
+use embryo::{Cause, ExecFlags, FilterFlags, Op};
 use embryo_tests::{NOBODY, alone, is_root, require_root, rerun_as_nobody, skip, tempdir};
 use embryo_tests::{probe_path, wait_for};
 use std::os::unix::fs::PermissionsExt;
@@ -141,6 +142,75 @@ fn no_new_privs_makes_a_setuid_program_an_ordinary_one() {
     assert_eq!(started(true, Way::Seed), (NOBODY, false));
 }
 
+/// A filter that would let a set-user-id program be confused is for the privileged alone.
+#[test]
+fn a_filter_needs_no_new_privs() {
+    if is_root() {
+        return rerun_as_nobody("beyond::a_filter_needs_no_new_privs");
+    }
+    alone!();
+    let mut draft = Draft::probe(&["exit", "0"]);
+    draft.op(&Op::Seccomp { flags: FilterFlags::empty(), program: &long(1) });
+    let error = draft.spawn(Way::Seed).expect_err("it may not");
+    let spawn = error.as_spawn().expect("a fault");
+    assert_eq!((spawn.op(), error.raw_os_error()), ("seccomp", Some(libc::EACCES)), "{error}");
+    assert!(error.to_string().contains("needs no-new-privs in the plan"), "{error}");
+}
+
+/// A filter stands in the way of exec itself, or of what tells that it failed: each time the error
+/// says so, and nothing hangs or is left.
+#[test]
+fn a_filter_that_ends_the_child_is_named_in_the_error() {
+    alone!();
+    let failed = |program: &[u8], path: Option<&std::ffi::CStr>| {
+        let mut draft = Draft::probe(&["exit", "0"]);
+        draft.op(&Op::NoNewPrivs).op(&Op::Seccomp { flags: FilterFlags::empty(), program });
+        if let Some(path) = path {
+            draft.op(&Op::ExecPath { path, flags: ExecFlags::empty() });
+        }
+        let before = crate::before::Before::capture();
+        let error = draft.spawn(Way::Seed).expect_err("it cannot start");
+        before.assert_nothing_left();
+        error
+    };
+    crate::before::warm_up();
+    const EXEC: libc::c_long = libc::SYS_execve;
+    let missing = Some(c"/no/such/program");
+
+    let error = failed(&filter(&[EXEC], KILL, ALLOW), None);
+    assert_eq!(error.as_spawn().map(|fault| fault.cause), Some(Cause::Killed(Some(libc::SIGSYS))));
+    assert!(error.to_string().contains("the plan's own filter ended it"), "{error}");
+    // Refused by an errno it is a fault like any other.
+    let error = failed(&filter(&[EXEC], errno(libc::EPERM), ALLOW), None);
+    let fault = error.as_spawn().expect("a fault");
+    assert_eq!((fault.op(), error.raw_os_error()), ("exec", Some(libc::EPERM)), "{error}");
+    // The image is not there, and the filter does not let that be told.
+    let error = failed(&filter(&[libc::SYS_sendmsg], KILL, ALLOW), missing);
+    assert!(error.to_string().contains("the plan's own filter ended it"), "{error}");
+    let error = failed(&filter(&[libc::SYS_sendmsg], errno(libc::EPERM), ALLOW), missing);
+    assert!(error.to_string().contains("lets no sendmsg(2) through"), "{error}");
+    // With what the report needs, it is told.
+    let calls = [EXEC, libc::SYS_rt_sigprocmask, libc::SYS_sendmsg, libc::SYS_exit_group];
+    let error = failed(&filter(&calls, ALLOW, KILL), missing);
+    assert_eq!(error.raw_os_error(), Some(libc::ENOENT), "{error}");
+}
+
+/// With a filter that refuses every call, exit included, a child could do nothing but go round for ever.
+#[test]
+fn a_filter_that_refuses_everything_holds_nobody_up() {
+    alone!();
+    crate::before::warm_up();
+    let before = crate::before::Before::capture();
+    let program = filter(&[], ALLOW, errno(libc::EPERM));
+    let mut draft = Draft::probe(&["exit", "0"]);
+    let flags = FilterFlags::empty();
+    draft.op(&Op::NoNewPrivs).op(&Op::Seccomp { flags, program: &program });
+    let options = Way::Seed.options().timeout(std::time::Duration::from_millis(500));
+    let error = embryo::spawn_with(&draft.build(), &[], options).expect_err("it cannot start");
+    assert_eq!(error.as_spawn().map(|fault| fault.cause), Some(Cause::TimedOut), "{error}");
+    before.assert_nothing_left();
+}
+
 #[test]
 fn all_of_this_works_for_an_ordinary_user() {
     if !is_root() {
@@ -151,6 +221,7 @@ fn all_of_this_works_for_an_ordinary_user() {
         "the_death_signal_comes_with_the_end_of_the_spawning_thread",
         "a_subreaper_adopts_orphans",
         "a_personality_without_randomisation_puts_the_stack_at_one_place",
+        "a_filter_that_ends_the_child_is_named_in_the_error",
     ] {
         rerun_as_nobody(&format!("beyond::{test}"));
     }

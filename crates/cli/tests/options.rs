@@ -173,6 +173,52 @@ fn privileges() {
     embryo(&["run", "--subreaper", "--pdeathsig", "SIGTERM", "true"]).ok();
 }
 
+/// `ret ALLOW` behind `ld [0]; jeq #CALL, 0, 1; ret ERRNO`.
+fn filter_refusing(call: i64, errno: u32) -> Vec<u8> {
+    let words = [
+        0x20,
+        (call as u64) << 32 | 0x0100_0015,
+        u64::from(0x5_0000 | errno) << 32 | 6,
+        0x7fff_0000 << 32 | 6,
+    ];
+    words.iter().flat_map(|word| word.to_le_bytes()).collect()
+}
+
+#[test]
+fn a_filter_from_a_descriptor() {
+    let run = |bytes: &[u8], command: &str| {
+        let dir = tempdir();
+        let file = dir.path().join("filter");
+        fs::write(&file, bytes).unwrap();
+        let embryo = env!("CARGO_BIN_EXE_embryo");
+        let line = format!("exec {embryo} run --seccomp 9 -- {command} 9<{}", file.display());
+        let output = std::process::Command::new("sh").args(["-c", &line]).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    // From a file on descriptor 9, which is not the child's.
+    let program = filter_refusing(libc_getpgid(), 5);
+    let (code, status, errors) = run(&program, "cat /proc/self/status");
+    assert_eq!(code, Some(0), "{errors}");
+    assert_eq!(field(&status, "Seccomp").as_deref(), Some("2"));
+    assert_eq!(field(&status, "NoNewPrivs").as_deref(), Some("1"), "as bwrap does");
+    let (code, _, errors) = run(&program[..12], "true");
+    assert_eq!(code, Some(125), "{errors}");
+    assert!(errors.contains("seccomp") && errors.contains("wrong length"), "{errors}");
+    let (code, _, errors) = run(&[7, 0, 0, 0, 0, 0, 0, 0], "true");
+    assert_eq!(code, Some(125), "{errors}");
+    assert!(errors.contains("instruction 0 of the filter"), "{errors}");
+    // ret KILL: exec itself is forbidden.
+    let (code, _, errors) = run(&[6, 0, 0, 0, 0, 0, 0, 0x80], "true");
+    assert_eq!(code, Some(125), "{errors}");
+    assert!(errors.contains("the plan's own filter ended it"), "{errors}");
+}
+
+/// The number of a call that nothing here makes.
+fn libc_getpgid() -> i64 {
+    if cfg!(target_arch = "x86_64") { 121 } else { 155 }
+}
+
 #[test]
 fn signal_sets() {
     let options = ["--signal-mask", "INT,RTMIN+1", "--ignore-signal", "HUP"];

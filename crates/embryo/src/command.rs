@@ -13,7 +13,9 @@ use crate::mailbox::Mailbox;
 use crate::process::Process;
 use crate::spawn::{SpawnOptions, spawn_with};
 use crate::stdio::{Source, Stdio, own};
-use embryo_plan::{Access, BuildError, ExecFlags, Keep, Op, OwnedPlan, PlanBuilder, Slot};
+use embryo_plan::{
+    Access, BuildError, ExecFlags, FilterFlags, Keep, Op, OwnedPlan, PlanBuilder, Slot,
+};
 use rustix::pipe::PipeFlags;
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
@@ -85,6 +87,7 @@ pub struct Command {
     personality: Option<u32>,
     subreaper: bool,
     no_new_privs: bool,
+    filter: Option<(FilterFlags, Vec<u8>)>,
     signal_mask: Mask,
     ignored: Ignored,
     shell: bool,
@@ -176,6 +179,7 @@ impl Command {
             personality: None,
             subreaper: false,
             no_new_privs: false,
+            filter: None,
             signal_mask: Mask::Empty,
             ignored: Ignored::Keep(SIGPIPE),
             shell: false,
@@ -415,6 +419,14 @@ impl Command {
     /// exec grants no privilege any more; prctl(2).
     pub fn no_new_privs(&mut self, set: bool) -> &mut Self {
         self.no_new_privs = set;
+        self
+    }
+
+    /// What the child may call; seccomp(2). `program` is an array of `struct sock_filter`, which is
+    /// installed right before exec and has to let execve(2) through. Needs
+    /// [`Command::no_new_privs`] or `CAP_SYS_ADMIN`. Through the seed.
+    pub fn seccomp(&mut self, flags: FilterFlags, program: &[u8]) -> &mut Self {
+        self.filter = Some((flags, program.to_vec()));
         self
     }
 
@@ -876,6 +888,9 @@ impl Command {
         }
         if self.no_new_privs {
             plan.op(&Op::NoNewPrivs);
+        }
+        if let Some((flags, program)) = &self.filter {
+            plan.op(&Op::Seccomp { flags: *flags, program });
         }
     }
 

@@ -1,7 +1,7 @@
 //! What this kernel and this user can do, found out by trying it on a child where that is possible.
 
 use crate::spawn::{SpawnOptions, spawn_with};
-use crate::{Error, ExecFlags, Keep, Op, Plan};
+use crate::{Error, ExecFlags, FilterFlags, Keep, Op, Plan};
 use embryo_syscall::{self as sys, CloseRange, Errno};
 use std::fmt;
 
@@ -144,12 +144,37 @@ fn op_abilities() -> Vec<Ability> {
         ("ASLR off", Op::Personality { persona: 0x0004_0000 }),
         ("timer slack", Op::TimerSlack { ns: 1 }),
     ];
-    ops.iter()
-        .map(|(name, op)| {
-            let tried = try_op(Some(op), SpawnOptions::new());
-            ability(name, matches!(tried, Tried::Works(_)), tried.note())
-        })
-        .collect()
+    let tried = |(name, op): &(&'static str, Op<'_>)| {
+        let tried = try_op(Some(op), SpawnOptions::new());
+        ability(name, matches!(tried, Tried::Works(_)), tried.note())
+    };
+    ops.iter().map(tried).chain([filter_ability()]).collect()
+}
+
+/// A filter is installed after everything else, so it is tried with an image that cannot be one: if
+/// that is what fails, the filter was taken.
+fn filter_ability() -> Ability {
+    const ALLOW: [u8; 8] = [6, 0, 0, 0, 0, 0, 0xff, 0x7f];
+    let mut plan = Plan::builder();
+    plan.keep(Keep::CWD | Keep::UMASK | Keep::SESSION)
+        .op(&Op::NoNewPrivs)
+        .op(&Op::Seccomp { flags: FilterFlags::empty(), program: &ALLOW })
+        .op(&Op::ExecPath { path: c"/", flags: ExecFlags::empty() })
+        .arg("doctor");
+    let tried = plan
+        .build()
+        .map_err(Error::from)
+        .and_then(|plan| spawn_with(&plan, &[], SpawnOptions::new()));
+    match tried {
+        Err(Error::Spawn(error)) if error.op() == "exec" => {
+            ability("seccomp filter", true, Tried::Works(false).note())
+        }
+        Err(error) => ability("seccomp filter", false, error.to_string()),
+        Ok(mut process) => {
+            let _ = process.kill();
+            ability("seccomp filter", false, "a directory was executed".to_owned())
+        }
+    }
 }
 
 fn sched(

@@ -49,7 +49,7 @@ use crate::live::Embryo;
 use crate::process::Process;
 use crate::stdio::own;
 use auxv::{Facts, Placed};
-use embryo_plan::{Keep, Layout, MapFlags, Op, Plan, PlanBuilder, Regset, X86Regs};
+use embryo_plan::{ArmRegs, Keep, Layout, MapFlags, Op, Plan, PlanBuilder, Regset, X86Regs};
 use file::{Executable, Extent, io};
 use place::{INTERPRETER_ZONE, PROGRAM_ZONE, Room, random};
 use rustix::fs::{Mode, OFlags};
@@ -72,15 +72,13 @@ const SHIFT_MAX: u64 = 8192;
 /// Nothing is inherited: without [`Load::env`] the environment is empty.
 ///
 /// # Restrictions
-/// x86_64 alone: elsewhere the start answers ENOSYS. Segments that share a page are refused.
+/// Segments that share a page are refused. On aarch64 pages of 4 KiB are taken for granted.
 ///
 /// ```
 /// # fn main() -> Result<(), embryo::Error> {
 /// let mut load = embryo::Load::open("/bin/sh")?;
 /// load.args(["-c", "exit $N"]).env("N", "7");
-/// # if cfg!(target_arch = "x86_64") {
 /// assert_eq!(load.start()?.wait()?.code(), Some(7));
-/// # }
 /// # Ok(())
 /// # }
 /// ```
@@ -349,7 +347,11 @@ impl Embryo {
 
         let entry = load.program.entry.wrapping_add(moved);
         let instruction = interpreter.map_or(entry, |(file, moved)| file.entry.wrapping_add(moved));
-        let regset = Regset::X86(X86Regs::at(instruction, contents.pointer));
+        let regset = if cfg!(target_arch = "x86_64") {
+            Regset::X86(X86Regs::at(instruction, contents.pointer))
+        } else {
+            Regset::Arm(ArmRegs::at(instruction, contents.pointer))
+        };
         Ok(Loaded { regset, base: moved, interpreter_base: *interpreter_base, entry, layout })
     }
 

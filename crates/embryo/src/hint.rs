@@ -50,6 +50,11 @@ impl Context<'_> {
     }
 
     fn explain_step(&self, step: Step, errno: Errno, cause: Cause) -> Findings {
+        if let (Step::Killed, Cause::Killed(signal)) = (step, cause)
+            && let Some((detail, hint)) = self.explain_filter(signal)
+        {
+            return (None, Some(detail.to_owned()), Some(hint.to_owned()));
+        }
         let hint = match (step, errno, cause) {
             (Step::Killed, _, Cause::TimedOut) => {
                 "another process may be stopping it, its cgroup may be frozen, or a path may lie \
@@ -83,6 +88,26 @@ impl Context<'_> {
             _ => return (None, None, None),
         };
         (None, None, Some(hint.to_owned()))
+    }
+
+    /// How a child ended that was under a filter of its own plan, if that tells anything.
+    fn explain_filter(&self, signal: Option<i32>) -> Option<(&'static str, &'static str)> {
+        const SIGSYS: i32 = 31;
+        if !self.plan.ops().flatten().any(|op| matches!(op, Op::Seccomp { .. })) {
+            return None;
+        }
+        match signal {
+            Some(SIGSYS) => Some((
+                "the plan's own filter ended it",
+                "the filter has to let execve(2) through, or execveat(2) for a descriptor; and where \
+                 the image cannot be executed, rt_sigprocmask(2) and sendmsg(2), which tell so",
+            )),
+            Some(_) => None,
+            None => Some((
+                "it ended without a word, under the plan's own filter",
+                "the image could not be executed, and the filter lets no sendmsg(2) through to tell why",
+            )),
+        }
     }
 
     /// The thing an op is about.
@@ -451,6 +476,32 @@ fn general_hint(op: &Op<'_>, errno: Errno) -> Option<&'static str> {
         (Op::MapSlot { .. }, Errno::PERM) => {
             "its file system is mounted noexec, it is sealed, or the address is below \
              vm.mmap_min_addr"
+        }
+        (Op::Seccomp { .. }, Errno::ACCES) => {
+            "a filter needs no-new-privs in the plan, or CAP_SYS_ADMIN"
+        }
+        (Op::Seccomp { .. }, Errno::INVAL) => "this kernel has no filters, or not this flag",
+        (Op::Seccomp { .. }, Errno::NOMEM) => {
+            "no memory for the filter, or too many instructions with those that are inherited"
+        }
+        (Op::SeccompStrict, Errno::INVAL) => {
+            "the process is under a filter, as in a container: strict mode cannot be added, another \
+             filter can"
+        }
+        (Op::Thread { .. }, Errno::AGAIN) => {
+            "RLIMIT_NPROC of the uid, pids.max of the cgroup, or kernel.threads-max"
+        }
+        (Op::StartRegs { .. } | Op::Thread { .. }, Errno::OPNOTSUPP) => {
+            "this processor or kernel lacks a component of the vector state"
+        }
+        (Op::StartRegs { .. } | Op::Thread { .. }, Errno::INVAL) => {
+            "a vector state is shorter than the components that it says it has"
+        }
+        (Op::StartRegs { .. } | Op::Thread { .. }, Errno::NOEXEC) => {
+            "the registers are another machine's"
+        }
+        (Op::StartRegs { .. }, Errno::BUSY) => {
+            "the page of the last instructions lies in a range that is to go away"
         }
         (_, Errno::NOSYS) => "this kernel, or a seccomp filter, lacks the system call",
         _ => return None,

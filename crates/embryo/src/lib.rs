@@ -83,11 +83,11 @@ pub use doctor::{Ability, Doctor};
 pub use elf::{Load, LoadError, Loaded, NotLoadable, Part};
 pub use embryo_interp::Step;
 pub use embryo_plan::{
-    Access, ArgText, BuildError, ExecFlags, Explained, Keep, Layout, MapFlags, Op, OpCode,
-    OwnedPlan as Plan, Plan as PlanView, PlanBuilder, PlanError, RawPlan, Reason, Regset, Route,
-    Slot, X86Regs, limits,
+    Access, ArgText, ArmRegs, BuildError, ExecFlags, Explained, FilterFlags, Keep, Layout,
+    MapFlags, Op, OpCode, OwnedPlan as Plan, Plan as PlanView, PlanBuilder, PlanError, RawPlan,
+    Reason, Regset, Route, Slot, X86Regs, limits,
 };
-pub use embryo_plan::{errno_name, resource_name, sched_policy_name, signal_name};
+pub use embryo_plan::{check_filter, errno_name, resource_name, sched_policy_name, signal_name};
 pub use error::{Cause, Error, Fault, SpawnError};
 pub use hatchery::{Hatchery, HatcheryBuilder, WhenEmpty};
 pub use launching::Launching;

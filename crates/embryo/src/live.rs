@@ -31,8 +31,9 @@ const INLINE_CONTENTS_MAX: usize = 16 << 10;
 /// left. It also dies when its owner dies, by whatever means.
 ///
 /// # Restrictions
-/// Starting by registers is written for x86_64 alone. Further threads and floating-point state are
-/// not there yet.
+/// What is done at the start, a filter or further threads, is no part of a batch. A start that fails
+/// after its filter was installed, which only a start by exec can, gives the embryo back with the
+/// filter: it may be good for nothing more.
 ///
 /// # Kernel
 /// Linux 5.10; `name-region` 5.17; `mm-layout` with `CONFIG_CHECKPOINT_RESTORE`.

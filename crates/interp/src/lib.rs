@@ -14,6 +14,7 @@ mod launcher;
 mod memory;
 mod ops;
 mod registers;
+mod seccomp;
 mod signals;
 mod start;
 mod trace;

@@ -113,6 +113,8 @@ fn apply_one(op: &Op<'_>, context: &mut Context<'_>) -> Result<u64> {
         Op::NoNewPrivs => done(rustix::thread::set_no_new_privs(true)),
         // Dispositions and mask are set at the end of the build, when no signal may be lost.
         Op::SignalIgnore { .. } | Op::SignalMask { .. } | Op::SignalDefault { .. } => Ok(()),
+        // So are filter and threads: what comes before has no use for them.
+        Op::Seccomp { .. } | Op::SeccompStrict | Op::Thread { .. } => Ok(()),
         // The start is not applied but entered; see `start`.
         Op::ExecPath { .. } | Op::ExecSlot { .. } | Op::ExecName { .. } | Op::StartRegs { .. } => {
             Err(Errno::INVAL)

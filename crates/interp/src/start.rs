@@ -3,7 +3,8 @@
 use crate::fault::{Fault, Step};
 use crate::fds::Descriptors;
 use crate::ops::{Context, start_op};
-use crate::registers::enter;
+use crate::registers::{Start, enter};
+use crate::seccomp;
 use crate::signals::{Wanted, set_dispositions};
 use core::ffi::{CStr, c_char};
 use embryo_plan::{ExecFlags, Op, Plan};
@@ -53,9 +54,9 @@ pub unsafe fn start(
     let stays = matches!(op, Op::ExecSlot { flags, .. } if flags.contains(ExecFlags::KEEP_OPEN));
     let wanted = Wanted::by(plan, context.caller_mask);
     if let Op::StartRegs { page, regset, leave } = op {
+        let start = Start { page, regset, leave };
         // SAFETY: the caller vouches for the task, and an address space of its own is asked for.
-        let errno = unsafe { enter(context, &wanted, page, regset, leave, entering) };
-        return fail(errno);
+        return unsafe { enter(plan, context, &wanted, &start, entering) };
     }
     if !context.clean_table
         && let Err(fault) = fds.close_others(plan, if stays { file } else { -1 }, context.table_end)
@@ -71,6 +72,11 @@ pub unsafe fn start(
     entering(context);
     if let Err(errno) = sys::set_mask(wanted.mask) {
         return Fault::step(Step::Signals, errno);
+    }
+    // Last of all: from here on every call has to pass it, the report of a failure too.
+    if let Err(fault) = seccomp::install(plan) {
+        let _ = sys::set_mask(sys::ALL_SIGNALS);
+        return fault;
     }
     // SAFETY: the caller vouches for the image.
     let errno = unsafe { exec(&op, file, image) };

@@ -5,13 +5,14 @@
 //! gaps or overlaps, and whatever is unused is zero. That makes the rules short and two plans
 //! equal when their bytes are.
 
+use crate::filter::check_filter;
 use crate::format::{
     DataRef, ENTRY_LEN, Entry, HEADER_LEN, Header, ListRef, MAGIC, PlanFlags, VERSION,
 };
 use crate::layout::Layout;
 use crate::limits;
 use crate::op::{ArgKind, DataKind, ExecFlags, Keep, MapFlags, NO_SLOT, Op, OpCode};
-use crate::regset::{Regset, ranges};
+use crate::regset::{Regset, ranges, unsound_state};
 use crate::view::Plan;
 use core::ffi::CStr;
 use core::fmt;
@@ -116,6 +117,14 @@ pub enum Reason {
     DefaultAnyway,
     /// A start by registers with argv or envp, which only exec would hand over.
     StringsWithRegisters,
+    /// A filter that the kernel would not take: the instruction, counted from 0, and why.
+    Filter(u32, &'static str),
+    /// An op that only a start by registers can do, with a start by exec.
+    OnlyWithRegisters,
+    /// An op that is done at the start, in a batch, which has none.
+    OnlyAtStart,
+    /// More threads than [`limits::THREADS_MAX`].
+    TooManyThreads,
 }
 
 impl fmt::Display for PlanError {
@@ -190,6 +199,16 @@ impl fmt::Display for Reason {
             Reason::StringsWithRegisters => f.write_str(
                 "a start by registers takes no argv and no envp: what it finds is in the memory built",
             ),
+            Reason::Filter(instruction, what) => {
+                write!(f, "instruction {instruction} of the filter: {what}")
+            }
+            Reason::OnlyWithRegisters => {
+                f.write_str("only a start by registers can do that: no exec would pass it")
+            }
+            Reason::OnlyAtStart => f.write_str("it is done at the start, and a batch has none"),
+            Reason::TooManyThreads => {
+                write!(f, "more than {} threads besides the first", limits::THREADS_MAX)
+            }
         }
     }
 }
@@ -397,6 +416,7 @@ fn check_data(
         DataKind::Auxv if bytes.len() % 16 != 0 || bytes.len() > limits::AUXV_BYTES_MAX => {
             Err(Reason::DataLength)
         }
+        DataKind::Filter => check_filter(bytes),
         DataKind::CpuMask if bytes.iter().all(|byte| *byte == 0) => Err(Reason::Empty),
         _ => Ok(()),
     }
@@ -483,15 +503,25 @@ fn check_range(op: &Op<'_>) -> Result<(), Reason> {
             layout.unsound().map_or(Ok(()), |what| Err(Reason::OutOfRange(what)))
         }
         Op::MoveVdso { to } => check_pages(if to == 0 { limits::PAGE } else { to }, limits::PAGE),
+        Op::Thread { mask, clear_tid, regset } => {
+            check_regset(regset)?;
+            within(clear_tid < limits::ADDRESS_END && clear_tid % 4 == 0, "the word to clear")?;
+            within(mask & unblockable == 0, "the mask")
+        }
         Op::StartRegs { page, regset, leave } => {
-            let regset = Regset::read(regset).ok_or(Reason::DataLength)?;
-            if let Some(register) = regset.unsound() {
-                return Err(Reason::OutOfRange(register));
-            }
+            check_regset(regset)?;
             within(page % limits::PAGE == 0 && page < limits::ADDRESS_END, "the page")?;
             ranges(leave).try_for_each(|[addr, len]| check_pages(addr, len))
         }
         _ => Ok(()),
+    }
+}
+
+fn check_regset(bytes: &[u8]) -> Result<(), Reason> {
+    let regset = Regset::read(bytes).ok_or(Reason::DataLength)?;
+    match regset.unsound().or_else(|| unsound_state(&regset, bytes)) {
+        Some(register) => Err(Reason::OutOfRange(register)),
+        None => Ok(()),
     }
 }
 
@@ -558,12 +588,17 @@ struct Seen {
     fd: Option<u32>,
     resource: Option<u32>,
     kinds: u64,
+    threads: u32,
+    strict: bool,
 }
 
 /// Ops of one kind exclude each other; `None` may be repeated.
 fn kind_bit(code: OpCode) -> Option<u64> {
     let same_as = match code {
-        OpCode::Fail | OpCode::PutFd | OpCode::OpenNull | OpCode::Rlimit => return None,
+        OpCode::Fail | OpCode::PutFd | OpCode::OpenNull | OpCode::Rlimit | OpCode::Thread => {
+            return None;
+        }
+        OpCode::SeccompStrict => OpCode::Seccomp,
         OpCode::ChrootSlot => OpCode::ChrootPath,
         OpCode::ChdirSlot => OpCode::ChdirPath,
         other => other,
@@ -620,6 +655,16 @@ impl Seen {
             {
                 return Err(Reason::PgidInNewSession);
             }
+            Op::Thread { .. } if self.threads == limits::THREADS_MAX => {
+                return Err(Reason::TooManyThreads);
+            }
+            Op::Thread { .. } => self.threads += 1,
+            Op::SeccompStrict => self.strict = true,
+            Op::ExecPath { .. } | Op::ExecSlot { .. } | Op::ExecName { .. }
+                if self.strict || self.threads > 0 =>
+            {
+                return Err(Reason::OnlyWithRegisters);
+            }
             Op::ControllingTty { .. } if !self.has(OpCode::SetSid) => {
                 return Err(Reason::TtyWithoutSession);
             }
@@ -635,6 +680,9 @@ impl Seen {
         if plan.is_batch() {
             let bare = !starts && keep.is_empty() && plan.argv().count() == 0;
             let bare = bare && plan.envp().count() == 0;
+            if self.threads > 0 || self.has(OpCode::Seccomp) {
+                return Err(Reason::OnlyAtStart);
+            }
             return if bare { Ok(()) } else { Err(Reason::BatchWithImage) };
         }
         if !starts {

@@ -2,7 +2,7 @@
 
 use crate::layout::Layout;
 use crate::names::{errno_name, resource_name, sched_policy_name, signal_name};
-use crate::op::{ExecFlags, Keep, MapFlags, Op, Slot};
+use crate::op::{ExecFlags, FilterFlags, Keep, MapFlags, Op, Slot};
 use crate::regset::{Regset, ranges};
 use crate::view::Plan;
 use core::ffi::CStr;
@@ -110,7 +110,7 @@ impl<'a> Op<'a> {
         use ArgText::{Cpus, Hex, Ids, Limit, Number, Octal, Signals, Text, Word};
         let id = |id: u32| if id == u32::MAX { Word("keep") } else { Number(id.into()) };
         match *self {
-            Op::SetSid | Op::Subreaper | Op::NoNewPrivs | Op::DropVdso => {}
+            Op::SetSid | Op::Subreaper | Op::NoNewPrivs | Op::SeccompStrict | Op::DropVdso => {}
             Op::Fail { errno } => match errno_name(errno) {
                 Some(name) => field("errno", Word(name)),
                 None => field("errno", Number(errno.into())),
@@ -177,6 +177,17 @@ impl<'a> Op<'a> {
                 None => field("signal", Number(signal.into())),
             },
             Op::Personality { persona } => field("persona", Hex(persona.into())),
+            Op::Seccomp { flags, program } => {
+                let count = program.len() / crate::filter::INSTRUCTION_BYTES;
+                field("instructions", Number(count as i64));
+                for (flag, word) in
+                    [(FilterFlags::LOG, "log"), (FilterFlags::SPEC_ALLOW, "spec-allow")]
+                {
+                    if flags.contains(flag) {
+                        field("how", Word(word));
+                    }
+                }
+            }
             Op::SignalIgnore { set } | Op::SignalMask { set } | Op::SignalDefault { set } => {
                 field("signals", Signals(set));
             }
@@ -239,14 +250,18 @@ impl<'a> Op<'a> {
             }
             Op::MoveVdso { to } => field("to", Hex(to)),
             Op::StartRegs { page, regset, leave } => {
-                if let Some(regset) = Regset::read(regset) {
-                    field("instruction", Hex(regset.instruction()));
-                    field("stack", Hex(regset.stack()));
-                }
+                registers(regset, field);
                 field("page", Hex(page));
                 for [addr, len] in ranges(leave) {
                     field("leave", Hex(addr));
                     field("length", Hex(len));
+                }
+            }
+            Op::Thread { mask, clear_tid, regset } => {
+                registers(regset, field);
+                field("mask", Signals(mask));
+                if clear_tid != 0 {
+                    field("clear_tid", Hex(clear_tid));
                 }
             }
             Op::ExecPath { path, flags } => {
@@ -269,6 +284,15 @@ impl<'a> Op<'a> {
 fn region<'a>(addr: u64, len: u64, field: &mut dyn FnMut(&'static str, ArgText<'a>)) {
     field("address", ArgText::Hex(addr));
     field("length", ArgText::Hex(len));
+}
+
+fn registers<'a>(bytes: &[u8], field: &mut dyn FnMut(&'static str, ArgText<'a>)) {
+    let Some(regset) = Regset::read(bytes) else { return };
+    field("instruction", ArgText::Hex(regset.instruction()));
+    field("stack", ArgText::Hex(regset.stack()));
+    if let Some(state) = Regset::state(bytes) {
+        field("state_bytes", ArgText::Number(state.len() as i64));
+    }
 }
 
 /// As /proc/PID/maps prints it.

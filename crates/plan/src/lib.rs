@@ -16,6 +16,7 @@ extern crate alloc;
 mod build;
 mod check;
 mod explain;
+mod filter;
 mod format;
 mod layout;
 pub mod limits;
@@ -28,11 +29,17 @@ mod view;
 pub use build::{BuildError, OwnedPlan, PlanBuilder};
 pub use check::{PlanError, RawPlan, Reason};
 pub use explain::{ArgText, Explained};
+pub use filter::{INSTRUCTION_BYTES, check_filter};
 pub use format::{
     DataRef, ENTRY_LEN, Entry, HEADER_LEN, Header, ListRef, MAGIC, PlanFlags, VERSION,
 };
 pub use layout::Layout;
 pub use names::{errno_name, resource_name, sched_policy_name, signal_name};
-pub use op::{Access, ExecFlags, Keep, MapFlags, NO_SLOT, Op, OpCode, Place, Route, Slot};
-pub use regset::{ArmRegs, Regset, X86Regs, ranges};
+pub use op::{
+    Access, ExecFlags, FilterFlags, Keep, MapFlags, NO_SLOT, Op, OpCode, Place, Route, Slot,
+};
+pub use regset::{
+    ARM_STATE_BYTES, ArmRegs, Regset, X86_COMPONENTS, X86_EXTENDED_BYTES, X86_LEGACY_BYTES,
+    X86Regs, ranges,
+};
 pub use view::{Ops, Plan, StrList};

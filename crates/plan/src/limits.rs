@@ -33,6 +33,13 @@ pub const REGION_NAME_BYTES_MAX: usize = 80;
 pub const AUXV_BYTES_MAX: usize = 1024;
 /// Ranges of memory that go away at a start.
 pub const RANGES_MAX: usize = 61;
+/// Instructions of a filter: the kernel's `BPF_MAXINSNS`.
+pub const FILTER_INSTRUCTIONS_MAX: usize = 4096;
+/// Threads of an image besides the first.
+pub const THREADS_MAX: u32 = 64;
+/// Bytes of the floating-point and vector state of a thread of x86_64: what the components below
+/// 10 take, rounded up.
+pub const STATE_BYTES_MAX: usize = 4096;
 /// `RLIMIT_*` numbers are below this.
 pub const RESOURCES_MAX: u32 = 16;
 /// Signals are 1 to this.

@@ -59,6 +59,7 @@ pub(crate) enum DataKind {
     Ranges,
     Layout,
     Auxv,
+    Filter,
 }
 
 /// What an entry of one code must look like.
@@ -209,6 +210,14 @@ op_codes! {
     NoNewPrivs = 0x0507 "no-new-privs" Direct 86..=86
         { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Absent Absent] }
 
+    /// seccomp(2) with a filter. Through the seed: a filter may kill with a core dump, which before
+    /// Linux 5.16 ends everybody who shares the memory.
+    Seccomp = 0x0508 "seccomp" Seed 98..=98
+        { slot: false, flags: 3, args: [Zero Zero Zero Zero], data: [Filter Absent] }
+    /// seccomp(2), strict mode.
+    SeccompStrict = 0x0509 "seccomp-strict" Seed 98..=98
+        { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Absent Absent] }
+
     /// Signals that stay ignored across exec.
     SignalIgnore = 0x0601 "signal-ignore" Direct 95..=95
         { slot: false, flags: 0, args: [U64 Zero Zero Zero], data: [Absent Absent] }
@@ -281,6 +290,9 @@ op_codes! {
     /// rt_sigreturn(2): all registers at once, in the address space that was built.
     StartRegs = 0x0f04 "start-registers" Seed 100..=100
         { slot: false, flags: 0, args: [U64 Zero Zero Zero], data: [Regset Ranges] }
+    /// clone(2): a further thread of an image that is started by registers.
+    Thread = 0x0f05 "thread" Seed 97..=97
+        { slot: false, flags: 0, args: [U64 U64 Zero Zero], data: [Regset Absent] }
 }
 
 bitflags! {
@@ -293,6 +305,16 @@ bitflags! {
         /// The image's descriptor stays open across exec, at the number it happens to have. A
         /// `#!` script needs it: its interpreter opens `/dev/fd/N`.
         const KEEP_OPEN = 2;
+    }
+
+    /// Flags of a filter.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct FilterFlags: u16 {
+        /// Every action but `SECCOMP_RET_ALLOW` is logged (`SECCOMP_FILTER_FLAG_LOG`, Linux 4.14).
+        const LOG = 1;
+        /// Speculative store bypass is not turned off (`SECCOMP_FILTER_FLAG_SPEC_ALLOW`, Linux
+        /// 4.17).
+        const SPEC_ALLOW = 2;
     }
 
     /// How a region is mapped.
@@ -503,6 +525,18 @@ pub enum Op<'a> {
     },
     /// exec grants no privilege any more; prctl(2).
     NoNewPrivs,
+    /// A filter of system calls, installed last of all; seccomp(2). Needs [`Op::NoNewPrivs`] or
+    /// `CAP_SYS_ADMIN`. What is called after it has to pass it: execve(2) or execveat(2), and in a
+    /// start by registers rt_sigreturn(2).
+    Seccomp {
+        /// How.
+        flags: FilterFlags,
+        /// The program: an array of `struct sock_filter`, as bubblewrap reads it.
+        program: &'a [u8],
+    },
+    /// read(2), write(2), _exit(2) and rt_sigreturn(2), and death by SIGKILL for any other call;
+    /// seccomp(2). For a start by registers alone, since no exec passes it.
+    SeccompStrict,
     /// Signals that the image finds ignored; bit n-1 is signal n.
     SignalIgnore {
         /// The set.
@@ -676,6 +710,16 @@ pub enum Op<'a> {
         /// length.
         leave: &'a [u8],
     },
+    /// A further thread of an image that is started by registers; clone(2). The first one is the
+    /// start's.
+    Thread {
+        /// Signals that it finds blocked; bit n-1 is signal n.
+        mask: u64,
+        /// A word that is cleared and woken when the thread ends; set_tid_address(2). 0 is none.
+        clear_tid: u64,
+        /// [`crate::Regset`].
+        regset: &'a [u8],
+    },
     /// Start a file by path; execve(2).
     ExecPath {
         /// The file.
@@ -757,6 +801,11 @@ impl<'a> Op<'a> {
             OpCode::Subreaper => Op::Subreaper,
             OpCode::Personality => Op::Personality { persona: a as u32 },
             OpCode::NoNewPrivs => Op::NoNewPrivs,
+            OpCode::Seccomp => Op::Seccomp {
+                flags: FilterFlags::from_bits_truncate(flags),
+                program: bytes(first)?,
+            },
+            OpCode::SeccompStrict => Op::SeccompStrict,
             OpCode::SignalIgnore => Op::SignalIgnore { set: a },
             OpCode::SignalMask => Op::SignalMask { set: a },
             OpCode::SignalDefault => Op::SignalDefault { set: a },
@@ -787,6 +836,7 @@ impl<'a> Op<'a> {
             OpCode::StartRegs => {
                 Op::StartRegs { page: a, regset: bytes(first)?, leave: bytes(second)? }
             }
+            OpCode::Thread => Op::Thread { mask: a, clear_tid: b, regset: bytes(first)? },
             OpCode::ExecPath => Op::ExecPath { path: text(first)?, flags: exec },
             OpCode::ExecSlot => Op::ExecSlot { slot, flags: exec },
             OpCode::ExecName => {
@@ -825,6 +875,8 @@ impl<'a> Op<'a> {
             Op::Subreaper => OpCode::Subreaper,
             Op::Personality { .. } => OpCode::Personality,
             Op::NoNewPrivs => OpCode::NoNewPrivs,
+            Op::Seccomp { .. } => OpCode::Seccomp,
+            Op::SeccompStrict => OpCode::SeccompStrict,
             Op::SignalIgnore { .. } => OpCode::SignalIgnore,
             Op::SignalMask { .. } => OpCode::SignalMask,
             Op::SignalDefault { .. } => OpCode::SignalDefault,
@@ -845,6 +897,7 @@ impl<'a> Op<'a> {
             Op::MoveVdso { .. } => OpCode::MoveVdso,
             Op::DropVdso => OpCode::DropVdso,
             Op::StartRegs { .. } => OpCode::StartRegs,
+            Op::Thread { .. } => OpCode::Thread,
             Op::ExecPath { .. } => OpCode::ExecPath,
             Op::ExecSlot { .. } => OpCode::ExecSlot,
             Op::ExecName { .. } => OpCode::ExecName,
@@ -869,7 +922,7 @@ impl<'a> Op<'a> {
             ..none
         };
         match *self {
-            Op::SetSid | Op::Subreaper | Op::NoNewPrivs | Op::DropVdso => none,
+            Op::SetSid | Op::Subreaper | Op::NoNewPrivs | Op::SeccompStrict | Op::DropVdso => none,
             Op::Fail { errno } => one(errno.into()),
             Op::SetPgid { pgid } => one(pgid.into()),
             Op::ControllingTty { slot: at }
@@ -903,6 +956,7 @@ impl<'a> Op<'a> {
             }
             Op::DeathSignal { signal } => one(signal.into()),
             Op::Personality { persona } => one(persona.into()),
+            Op::Seccomp { flags, program } => Parts { flags: flags.bits(), ..data(program) },
             Op::SignalIgnore { set } | Op::SignalMask { set } | Op::SignalDefault { set } => {
                 one(set)
             }
@@ -936,6 +990,9 @@ impl<'a> Op<'a> {
             Op::MoveVdso { to } => one(to),
             Op::StartRegs { page, regset, leave } => {
                 Parts { args: [page, 0, 0, 0], data: [Some(regset), Some(leave)], ..none }
+            }
+            Op::Thread { mask, clear_tid, regset } => {
+                Parts { args: [mask, clear_tid, 0, 0], ..data(regset) }
             }
             Op::ExecPath { path, flags } => {
                 Parts { flags: flags.bits(), ..data(path.to_bytes_with_nul()) }

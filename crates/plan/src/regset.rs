@@ -1,7 +1,7 @@
 //! The register set that a thread starts with, as it stands in a plan.
 //!
-//! 20 little-endian u64s for x86_64 and 35 for aarch64, told apart by their length. What is not
-//! here (floating point and vector state) starts as exec would leave it.
+//! 20 little-endian u64s for x86_64 and 35 for aarch64, told apart by their length. Floating-point
+//! and vector state may follow; without it that starts as exec would leave it.
 
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -86,14 +86,50 @@ impl X86Regs {
     }
 }
 
+impl ArmRegs {
+    /// All zero but where it starts and its stack.
+    #[must_use]
+    pub fn at(instruction: u64, stack: u64) -> Self {
+        let zero = U64::ZERO;
+        let (pc, sp) = (instruction.into(), stack.into());
+        Self { x: [zero; 31], sp, pc, pstate: zero, tpidr: zero }
+    }
+}
+
 impl Regset {
-    /// Reads one from bytes of the right length.
+    /// Reads the general registers from bytes of the right length.
     #[must_use]
     pub fn read(bytes: &[u8]) -> Option<Self> {
-        if let Ok(x86) = X86Regs::read_from_bytes(bytes) {
-            return Some(Self::X86(x86));
+        match bytes.len() {
+            X86_BYTES => X86Regs::read_from_bytes(bytes).ok().map(Self::X86),
+            ARM_BYTES | ARM_BYTES_WITH_STATE => {
+                ArmRegs::read_from_prefix(bytes).ok().map(|(regs, _)| Self::Arm(regs))
+            }
+            len if is_x86_state(len.checked_sub(X86_BYTES)?) => {
+                X86Regs::read_from_prefix(bytes).ok().map(|(regs, _)| Self::X86(regs))
+            }
+            _ => None,
         }
-        ArmRegs::read_from_bytes(bytes).ok().map(Self::Arm)
+    }
+
+    /// The floating-point and vector state that follows the general registers, if there is any.
+    ///
+    /// On x86_64 an image as XSAVE writes it in its standard form, or the 512 bytes of FXSAVE; on
+    /// aarch64 v0 to v31, then FPSR and FPCR as u64s.
+    #[must_use]
+    pub fn state(bytes: &[u8]) -> Option<&[u8]> {
+        let general = match Self::read(bytes)? {
+            Self::X86(_) => X86_BYTES,
+            Self::Arm(_) => ARM_BYTES,
+        };
+        bytes.get(general..).filter(|state| !state.is_empty())
+    }
+
+    /// The bytes that stand in a plan, with this state behind them.
+    #[cfg(feature = "alloc")]
+    #[must_use]
+    pub fn with_state(&self, state: &[u8]) -> alloc::vec::Vec<u8> {
+        [self.as_bytes(), state].concat()
     }
 
     /// The bytes that stand in a plan.
@@ -146,6 +182,53 @@ impl Regset {
             .map(|(name, _)| name),
         }
     }
+}
+
+const X86_BYTES: usize = size_of::<X86Regs>();
+const ARM_BYTES: usize = size_of::<ArmRegs>();
+const ARM_BYTES_WITH_STATE: usize = ARM_BYTES + ARM_STATE_BYTES;
+/// Bytes of the state of aarch64: 32 vectors of 16, FPSR, FPCR.
+pub const ARM_STATE_BYTES: usize = 32 * 16 + 2 * 8;
+/// Bytes of what FXSAVE writes, which is how an XSAVE image begins.
+pub const X86_LEGACY_BYTES: usize = 512;
+/// Bytes of that with the header of an XSAVE image.
+pub const X86_EXTENDED_BYTES: usize = X86_LEGACY_BYTES + 64;
+/// The components that an image may hold: x87, SSE, AVX, the three of AVX-512, and PKRU.
+pub const X86_COMPONENTS: u64 = 0x2e7;
+
+/// Whether an x86_64 state may be so long: FXSAVE's, or XSAVE's in whole lines of 64 bytes.
+fn is_x86_state(len: usize) -> bool {
+    len == X86_LEGACY_BYTES
+        || (X86_EXTENDED_BYTES..=crate::limits::STATE_BYTES_MAX).contains(&len)
+            && len.is_multiple_of(64)
+}
+
+/// What of a thread's floating-point and vector state no thread can have.
+pub(crate) fn unsound_state(regset: &Regset, bytes: &[u8]) -> Option<&'static str> {
+    let state = Regset::state(bytes)?;
+    let number = |at: usize| {
+        let bytes = state.get(at..).and_then(|rest| rest.first_chunk());
+        u64::from_le_bytes(bytes.copied().unwrap_or_default())
+    };
+    let zero = |from: usize, to: usize| {
+        state.get(from..to).is_none_or(|bytes| bytes.iter().all(|byte| *byte == 0))
+    };
+    let checks = match regset {
+        Regset::X86(_) => [
+            ("a reserved bit of mxcsr", number(24) as u32 >> 16 == 0),
+            // 48 of the 512 bytes are free for software, and here they have no meaning.
+            ("what stands at 464 of the state", zero(464, X86_LEGACY_BYTES)),
+            ("a component of the state", number(512) & !X86_COMPONENTS == 0),
+            ("the header of the state", zero(520, X86_EXTENDED_BYTES)),
+        ],
+        Regset::Arm(_) => [
+            ("fpsr", number(512) >> 32 == 0),
+            ("fpcr", number(520) >> 32 == 0),
+            ("", true),
+            ("", true),
+        ],
+    };
+    checks.into_iter().find(|(_, sound)| !sound).map(|(name, _)| name)
 }
 
 /// The pairs of address and length in a list of ranges.

@@ -7,8 +7,9 @@
 mod raw;
 
 use embryo_plan::{
-    Access, ENTRY_LEN, Entry, ExecFlags, HEADER_LEN, Keep, Layout, MAGIC, MapFlags, NO_SLOT, Op,
-    OpCode, PlanBuilder, PlanFlags, RawPlan, Reason, Regset, Route, Slot, VERSION, X86Regs, limits,
+    Access, ENTRY_LEN, Entry, ExecFlags, FilterFlags, HEADER_LEN, Keep, Layout, MAGIC, MapFlags,
+    NO_SLOT, Op, OpCode, PlanBuilder, PlanFlags, RawPlan, Reason, Regset, Route, Slot, VERSION,
+    X86Regs, limits,
 };
 use raw::Raw;
 
@@ -23,6 +24,9 @@ const LAYOUT: [u8; 88] = {
     bytes[8] = 1;
     bytes
 };
+
+/// A filter that lets everything through.
+const FILTER: [u8; 8] = [6, 0, 0, 0, 0, 0, 0xff, 0x7f];
 
 /// The rows of the table whose head begins like this, cell by cell.
 fn table(head: &str) -> Vec<Vec<String>> {
@@ -72,6 +76,8 @@ fn sample(code: OpCode) -> Op<'static> {
         OpCode::Subreaper => Op::Subreaper,
         OpCode::Personality => Op::Personality { persona: 1 },
         OpCode::NoNewPrivs => Op::NoNewPrivs,
+        OpCode::Seccomp => Op::Seccomp { flags: FilterFlags::empty(), program: &FILTER },
+        OpCode::SeccompStrict => Op::SeccompStrict,
         OpCode::SignalIgnore => Op::SignalIgnore { set: 1 },
         OpCode::SignalMask => Op::SignalMask { set: 1 },
         OpCode::SignalDefault => Op::SignalDefault { set: 1 },
@@ -97,6 +103,7 @@ fn sample(code: OpCode) -> Op<'static> {
         OpCode::MoveVdso => Op::MoveVdso { to: PAGE },
         OpCode::DropVdso => Op::DropVdso,
         OpCode::StartRegs => Op::StartRegs { page: PAGE, regset: &[0; 160], leave: &RANGE },
+        OpCode::Thread => Op::Thread { mask: 1, clear_tid: 4, regset: &[0; 160] },
         OpCode::ExecPath => Op::ExecPath { path: c"/", flags },
         OpCode::ExecSlot => Op::ExecSlot { slot, flags },
         OpCode::ExecName => Op::ExecName { name: c"a", search: c"/", flags },
@@ -110,7 +117,8 @@ fn around(op: &Op<'_>) -> (Raw, usize) {
     plan.slot();
     let mut keep = Keep::CWD | Keep::UMASK | Keep::SESSION;
     plan.op(op);
-    if code != OpCode::StartRegs {
+    let registers = [OpCode::StartRegs, OpCode::SeccompStrict, OpCode::Thread].contains(&code);
+    if !registers {
         plan.arg("a");
     }
     match code {
@@ -128,7 +136,9 @@ fn around(op: &Op<'_>) -> (Raw, usize) {
         OpCode::SignalDefault => keep |= Keep::IGNORED_SIGNALS,
         _ => {}
     }
-    if !op.is_start() {
+    if !op.is_start() && registers {
+        plan.op(&sample(OpCode::StartRegs));
+    } else if !op.is_start() {
         plan.op(&Op::ExecPath { path: c"/", flags: ExecFlags::empty() });
     }
     let plan = plan.keep(keep).build().unwrap_or_else(|error| panic!("{}: {error}", code.name()));
@@ -188,17 +198,18 @@ fn shape(code: OpCode) -> [String; 4] {
         let long = [&[b'a'; limits::REGION_NAME_BYTES_MAX][..], &[0]].concat();
         let probes =
             [&b"a\0"[..], b"\0", &[1; 12], &[1; 8], &RANGE, &[0; 160], &[0; 280], &long, &LAYOUT];
-        match probes.map(holds).map(u8::from) {
-            [1, 0, 0, 0, 0, 0, 0, 1, 0] => "path",
-            [1, 1, 0, 0, 0, 0, 0, 1, 0] => "search",
-            [1, 0, 0, 0, 0, 0, 0, 0, 0] => "name",
-            [0, 0, 1, 1, 1, 1, 1, 0, 1] => "gids",
-            [0, 0, 0, 1, 1, 0, 0, 0, 1] => "cpus",
-            [1, 1, 1, 1, 1, 1, 1, 1, 1] => "contents",
-            [0, 0, 0, 0, 0, 1, 1, 0, 0] => "regset",
-            [0, 0, 0, 0, 1, 0, 0, 0, 0] => "ranges",
-            [0, 0, 0, 0, 0, 0, 0, 0, 1] => "layout",
-            [0, 0, 0, 0, 1, 1, 0, 0, 0] => "auxv",
+        match (probes.map(holds).map(u8::from), holds(&FILTER)) {
+            ([1, 0, 0, 0, 0, 0, 0, 1, 0], false) => "path",
+            ([1, 1, 0, 0, 0, 0, 0, 1, 0], false) => "search",
+            ([1, 0, 0, 0, 0, 0, 0, 0, 0], false) => "name",
+            ([0, 0, 1, 1, 1, 1, 1, 0, 1], true) => "gids",
+            ([0, 0, 0, 1, 1, 0, 0, 0, 1], true) => "cpus",
+            ([1, 1, 1, 1, 1, 1, 1, 1, 1], true) => "contents",
+            ([0, 0, 0, 0, 0, 1, 1, 0, 0], false) => "regset",
+            ([0, 0, 0, 0, 1, 0, 0, 0, 0], false) => "ranges",
+            ([0, 0, 0, 0, 0, 0, 0, 0, 0], true) => "filter",
+            ([0, 0, 0, 0, 0, 0, 0, 0, 1], false) => "layout",
+            ([0, 0, 0, 0, 1, 1, 0, 0, 0], false) => "auxv",
             other => panic!("{}: data[{at}] is of no known kind: {other:?}", code.name()),
         }
     };
@@ -248,7 +259,7 @@ fn every_limit_stands_there_with_its_value() {
     let source = include_str!("../src/limits.rs");
     let names = source.lines().filter_map(|line| line.strip_prefix("pub const "));
     let names: Vec<_> = names.filter_map(|line| line.split(':').next()).collect();
-    let values: [(&str, u64); 19] = [
+    let values: [(&str, u64); 22] = [
         ("PLAN_BYTES_MAX", limits::PLAN_BYTES_MAX as u64),
         ("ENTRIES_MAX", limits::ENTRIES_MAX.into()),
         ("SLOTS_MAX", limits::SLOTS_MAX.into()),
@@ -265,6 +276,9 @@ fn every_limit_stands_there_with_its_value() {
         ("REGION_NAME_BYTES_MAX", limits::REGION_NAME_BYTES_MAX as u64),
         ("AUXV_BYTES_MAX", limits::AUXV_BYTES_MAX as u64),
         ("RANGES_MAX", limits::RANGES_MAX as u64),
+        ("FILTER_INSTRUCTIONS_MAX", limits::FILTER_INSTRUCTIONS_MAX as u64),
+        ("THREADS_MAX", limits::THREADS_MAX.into()),
+        ("STATE_BYTES_MAX", limits::STATE_BYTES_MAX as u64),
         ("RESOURCES_MAX", limits::RESOURCES_MAX.into()),
         ("SIGNAL_MAX", limits::SIGNAL_MAX.into()),
         ("PID_MAX", limits::PID_MAX.into()),

@@ -8,8 +8,8 @@
 mod reencode;
 
 use embryo_plan::{
-    Access, ExecFlags, Header, Keep, Layout, MapFlags, Op, OpCode, OwnedPlan, PlanBuilder, RawPlan,
-    Regset, VERSION, X86Regs,
+    Access, ExecFlags, FilterFlags, Header, Keep, Layout, MapFlags, Op, OpCode, OwnedPlan,
+    PlanBuilder, RawPlan, Regset, VERSION, X86Regs,
 };
 use reencode::{ops, reencode};
 use std::fmt::Write;
@@ -172,15 +172,47 @@ fn memory() -> PlanBuilder {
     plan
 }
 
+fn filtered() -> PlanBuilder {
+    // ld [0]; jeq #39, 0, 1; ret ERRNO(1); ret ALLOW: getpid is refused.
+    let program =
+        [0x20u64, 39 << 32 | 1 << 24 | 0x15, 0x0005_0001 << 32 | 6, 0x7fff_0000 << 32 | 6];
+    let program = program.map(u64::to_le_bytes).concat();
+    let mut plan = PlanBuilder::new();
+    plan.keep(Keep::CWD | Keep::UMASK | Keep::SESSION)
+        .op(&Op::NoNewPrivs)
+        .op(&Op::Seccomp { flags: FilterFlags::LOG, program: &program })
+        .op(&Op::ExecPath { path: c"/bin/true", flags: ExecFlags::empty() })
+        .arg("true");
+    plan
+}
+
+fn threads() -> PlanBuilder {
+    let (code, stack, words) = (0x1000_0000, 0x2000_0000, 0x3000_0000);
+    // As FXSAVE leaves it in a fresh process, but that the result is rounded towards zero.
+    let mut state = [0; 512];
+    state[..2].copy_from_slice(&0x37f_u16.to_le_bytes());
+    state[24..28].copy_from_slice(&0x7f80_u32.to_le_bytes());
+    let first = Regset::X86(X86Regs::at(code, stack)).with_state(&state);
+    let second = X86Regs { fs_base: words.into(), ..X86Regs::at(code + 64, stack - 4096) };
+    let mut plan = PlanBuilder::new();
+    plan.keep(Keep::CWD | Keep::UMASK | Keep::SESSION)
+        .op(&Op::Thread { mask: 1, clear_tid: words + 64, regset: Regset::X86(second).as_bytes() })
+        .op(&Op::SeccompStrict)
+        .op(&Op::StartRegs { page: 0, regset: &first, leave: &[] });
+    plan
+}
+
 /// Name, what it shows, and what makes it.
 type Vector = (&'static str, &'static str, fn() -> PlanBuilder);
 
-const VECTORS: [Vector; 5] = [
+const VECTORS: [Vector; 7] = [
     ("minimal", "the least there can be: an image, and everything else kept", minimal),
     ("terminal", "a new session on a terminal, and most ops; executed through the seed", terminal),
     ("granted", "everything by grant, and a fault on purpose; executed through the seed", granted),
     ("batch", "ops without an image", batch),
     ("memory", "an address space as an image, started by registers", memory),
+    ("filter", "an executable under a filter", filtered),
+    ("threads", "a start by registers with threads, vector state and strict mode", threads),
 ];
 
 fn folder() -> PathBuf {

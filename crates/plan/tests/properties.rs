@@ -9,8 +9,8 @@ mod raw;
 mod reencode;
 
 use embryo_plan::{
-    Access, ExecFlags, Explained, Keep, MAGIC, Op, OpCode, OwnedPlan, Plan, PlanBuilder, RawPlan,
-    Slot, limits,
+    Access, ExecFlags, Explained, FilterFlags, Keep, MAGIC, Op, OpCode, OwnedPlan, Plan,
+    PlanBuilder, RawPlan, Slot, limits,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option::of;
@@ -34,6 +34,8 @@ enum Given {
     NameRegion([u64; 2], CString),
     MmLayout(Vec<u8>, Vec<u8>),
     StartRegs(u64, Vec<u8>, Vec<u8>),
+    Thread(u64, u64, Vec<u8>),
+    Seccomp(FilterFlags, Vec<u8>),
 }
 
 impl Given {
@@ -50,6 +52,10 @@ impl Given {
             Given::NameRegion([addr, len], name) => Op::NameRegion { addr: *addr, len: *len, name },
             Given::MmLayout(layout, auxv) => Op::MmLayout { layout, auxv },
             Given::StartRegs(page, regset, leave) => Op::StartRegs { page: *page, regset, leave },
+            Given::Thread(mask, clear_tid, regset) => {
+                Op::Thread { mask: *mask, clear_tid: *clear_tid, regset }
+            }
+            Given::Seccomp(flags, program) => Op::Seccomp { flags: *flags, program },
         }
     }
 }
@@ -266,16 +272,21 @@ fn description() -> impl Strategy<Value = Description> {
         vec((any::<Index>(), 1u32..=4095), 0..3),
     );
     let strings = (vec(text(20), 1..4), vec(text(20), 0..4));
-    (before_image, image(), strings).prop_map(|(parts, image, (mut argv, mut envp))| {
+    let start = (image(), memory::filter(), memory::threads());
+    (before_image, start, strings).prop_map(|(parts, start, (mut argv, mut envp))| {
+        let (image, filter, threads) = start;
         let (session, fds, resources, places, ids, signals, memory, fails) = parts;
         let (session, kept_session) = session;
         let (places, kept_places) = places;
         let (signals, kept_signals) = signals;
+        let mut ops = [filter, signals, memory, ids, places, resources, fds].concat();
         if matches!(image, Given::StartRegs(..)) {
             argv.clear();
             envp.clear();
+            ops.extend(threads);
+        } else {
+            ops.retain(|op| !matches!(op, Given::Plain(Op::SeccompStrict)));
         }
-        let mut ops = [signals, memory, ids, places, resources, fds].concat();
         for (at, errno) in fails {
             ops.insert(at.index(ops.len() + 1), Given::Plain(Op::Fail { errno }));
         }

@@ -65,6 +65,9 @@ pub unsafe fn serve(control: i32, own: [[u64; 2]; 2], memory: &mut Memory) {
         if answered.is_err() || seed.owner < 0 {
             return;
         }
+        // After the answer: a filter that is in by now may have it end here.
+        seed.set_deadline(0);
+        seed.watch_owner(true);
     }
 }
 
@@ -327,8 +330,6 @@ impl Seed {
         } else {
             embryo_interp::apply(&view, &mut context)
         };
-        self.set_deadline(0);
-        self.watch_owner(true);
         (self.control, self.owner) = (context.control, context.owner);
         for fd in context.slots.iter() {
             // What was put somewhere is no longer close-on-exec; what was only lent is.

@@ -23,11 +23,11 @@ mod clone;
 mod errno;
 mod exec;
 mod fds;
-#[cfg(target_arch = "x86_64")]
 mod leap;
 mod memory;
 mod process;
 mod raw;
+mod seccomp;
 mod signal;
 mod standing;
 mod timer;
@@ -43,8 +43,7 @@ pub use fds::{
     open, recv_owned, recv_with_fds, send_with_fds, set_send_buffer, socketpair, unshare_files,
     write,
 };
-#[cfg(target_arch = "x86_64")]
-pub use leap::{LEAP_PAGE, LEAP_RANGES, Leap, LeapRegs};
+pub use leap::{LEAP_FAILED, LEAP_PAGE, LEAP_RANGES, Leap, LeapFilter, LeapRegs, LeapSize};
 pub use memory::{
     Mapping, ftruncate, madvise, memfd, mlock, mm_layout_size, mmap, mprotect, mremap, munmap,
     name_region, pread_to, pwrite_from, set_mm_layout,
@@ -55,6 +54,7 @@ pub use process::{
     sched_getattr, sched_set_affinity, sched_setattr, set_personality, set_res_gid, set_res_uid,
     setgroups, setpriority_self, setrlimit, umask, waitid_pidfd,
 };
+pub use seccomp::{seccomp_filter, seccomp_filter_allowed, seccomp_strict_allowed};
 pub use signal::{
     ALL_SIGNALS, Action, Disposition, get_disposition, set_action, set_disposition, set_mask,
 };

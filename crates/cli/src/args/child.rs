@@ -306,6 +306,13 @@ pub(crate) struct ChildArgs {
     #[arg(long, help_heading = "Credentials and privileges")]
     pub(crate) no_new_privs: bool,
 
+    /// Filter system calls by the program read from this descriptor
+    ///
+    /// An array of struct sock_filter, as `bwrap --seccomp` takes it. It has to let execve(2)
+    /// through, and brings --no-new-privs with it.
+    #[arg(long, value_name = "FD", help_heading = "Credentials and privileges")]
+    pub(crate) seccomp: Option<u32>,
+
     /// Turn address space randomisation off
     #[arg(long, help_heading = "Credentials and privileges")]
     pub(crate) no_aslr: bool,

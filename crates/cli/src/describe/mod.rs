@@ -28,6 +28,7 @@ pub(crate) fn wanted(args: &ChildArgs) -> impl Iterator<Item = u32> {
         })
         .chain(args.chdir_fd)
         .chain(args.root_fd)
+        .chain(args.seccomp)
 }
 
 /// Describes the child that the options ask for.
@@ -40,6 +41,7 @@ pub(crate) fn describe(args: &ChildArgs, inherited: &Inherited) -> Result<Comman
     session(args, &mut command)?;
     resources::apply(args, &mut command)?;
     credentials::apply(args, account.as_ref(), &mut command)?;
+    credentials::filter(args, inherited, &mut command)?;
     signals(args, &mut command);
     Ok(command)
 }

@@ -44,7 +44,8 @@ impl Room {
             let mut from = start;
             if what == "[stack]" {
                 from = start.saturating_sub(SEED_STACK + STACK_GUARD);
-                room.seed_stack = from;
+                // That of aarch64 lies above whatever a plan can name, with 48 bits.
+                room.seed_stack = from.min(ADDRESS_END);
                 what = "the embryo's own stack".into();
             } else if what.is_empty() {
                 what = "something else".into();

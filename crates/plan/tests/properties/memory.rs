@@ -3,7 +3,7 @@
 //! It must never make an op that the checker refuses: the properties are about plans.
 
 use super::{Given, slot};
-use embryo_plan::{MapFlags, Op, Regset, X86Regs, limits};
+use embryo_plan::{FilterFlags, MapFlags, Op, Regset, X86Regs, limits};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::ffi::CString;
@@ -100,8 +100,42 @@ pub(crate) fn memory() -> impl Strategy<Value = Vec<Given>> {
     vec(prop_oneof![mapping(), on_memory()], 0..6)
 }
 
-/// A start by registers, of either machine.
-pub(crate) fn registers() -> impl Strategy<Value = Given> {
+/// A filter out of instructions that are right wherever they stand, or strict mode.
+pub(crate) fn filter() -> impl Strategy<Value = Vec<Given>> {
+    let instruction = prop_oneof![
+        // ld [k], ld #k, add #k, lsh #k, tax, st M[k].
+        (0u64..16).prop_map(|k| (k * 4) << 32 | 0x20),
+        any::<u32>().prop_map(|k| u64::from(k) << 32),
+        any::<u32>().prop_map(|k| u64::from(k) << 32 | 0x04),
+        (0u64..32).prop_map(|k| k << 32 | 0x64),
+        Just(0x07),
+        (0u64..16).prop_map(|k| k << 32 | 0x02),
+        // jeq #k to the next one, either way; ret #k.
+        any::<u32>().prop_map(|k| u64::from(k) << 32 | 0x15),
+        any::<u32>().prop_map(|k| u64::from(k) << 32 | 0x06),
+    ];
+    let program = vec(instruction, 0..20).prop_map(|mut words| {
+        words.push(0x06);
+        words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>()
+    });
+    let flags = (0..=FilterFlags::all().bits()).prop_map(FilterFlags::from_bits_retain);
+    prop_oneof![
+        Just(vec![]),
+        Just(vec![Given::Plain(Op::SeccompStrict)]),
+        (flags, program).prop_map(|(flags, program)| vec![Given::Seccomp(flags, program)]),
+    ]
+}
+
+/// Some threads besides the first.
+pub(crate) fn threads() -> impl Strategy<Value = Vec<Given>> {
+    let set = any::<u64>().prop_map(|set| set & !(1 << 8 | 1 << 18));
+    let thread = (set, 0..limits::ADDRESS_END, regset())
+        .prop_map(|(mask, word, regset)| Given::Thread(mask, word & !3, regset));
+    vec(thread, 0..4)
+}
+
+/// Registers of either machine, with or without the state of its vectors.
+fn regset() -> impl Strategy<Value = Vec<u8>> {
     let address = || 0..limits::ADDRESS_END;
     let x86 = (any::<[u64; 4]>(), address(), address(), address(), address(), any::<u64>())
         .prop_map(|(plain, rip, rsp, fs, gs, flags)| {
@@ -118,10 +152,30 @@ pub(crate) fn registers() -> impl Strategy<Value = Given> {
             words.iter().flat_map(|word| word.to_le_bytes()).collect()
         },
     );
+    let vectors = |len: usize, zero: &'static [std::ops::Range<usize>]| {
+        vec(any::<u8>(), len).prop_map(move |mut state| {
+            zero.iter().for_each(|range| state[range.clone()].fill(0));
+            state
+        })
+    };
+    let x86_state = prop_oneof![
+        Just(vec![]),
+        vectors(512, &[26..28, 464..512]),
+        vectors(1024, &[26..28, 464..512, 513..576]).prop_map(|mut state| {
+            state[512] &= 0xe7;
+            state
+        }),
+    ];
+    let arm_state = prop_oneof![Just(vec![]), vectors(528, &[516..520, 524..528])];
+    let with = |(regs, state): (Vec<u8>, Vec<u8>)| [regs, state].concat();
+    prop_oneof![(x86, x86_state).prop_map(with), (arm, arm_state).prop_map(with)]
+}
+
+/// A start by registers, of either machine.
+pub(crate) fn registers() -> impl Strategy<Value = Given> {
     let leave = vec(region(), 0..4).prop_map(|ranges| {
         ranges.iter().flatten().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>()
     });
     let page = prop_oneof![Just(0), region().prop_map(|[addr, _]| addr)];
-    (page, prop_oneof![x86, arm], leave)
-        .prop_map(|(page, regset, leave)| Given::StartRegs(page, regset, leave))
+    (page, regset(), leave).prop_map(|(page, regset, leave)| Given::StartRegs(page, regset, leave))
 }

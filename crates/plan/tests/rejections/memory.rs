@@ -5,8 +5,8 @@
 use super::{Cases, EXEC_TRUE, WHOLE, all_kept, at, of_ops};
 use crate::raw::Raw;
 use embryo_plan::{
-    ArmRegs, Layout, MapFlags, Op, OpCode, PlanBuilder, RawPlan, Reason, Regset, Slot, X86Regs,
-    limits,
+    ArmRegs, FilterFlags, Layout, MapFlags, Op, OpCode, PlanBuilder, RawPlan, Reason, Regset, Slot,
+    X86Regs, limits,
 };
 
 const PAGE: u64 = limits::PAGE;
@@ -25,6 +25,9 @@ pub(crate) fn cases(cases: &mut Cases) {
     names(cases);
     registers(cases);
     starts(cases);
+    vectors(cases);
+    threads(cases);
+    filters(cases);
 }
 
 /// Every op on whole pages, of this region.
@@ -214,7 +217,7 @@ fn registers(cases: &mut Cases) {
         let plan = started(0, Regset::Arm(regs).as_bytes(), &[]);
         cases.built(&plan, at(0), Reason::OutOfRange(what));
     }
-    for len in [1, 159, 161, 168, 279, 281] {
+    for len in [1, 159, 161, 168, 279, 281, 671, 673, 735, 737, 807, 809, 4257, 4320] {
         cases.built(&started(0, &vec![0; len], &[]), at(0), Reason::DataLength);
     }
     cases.built(&started(0, &[], &[]), at(0), Reason::Empty);
@@ -264,4 +267,160 @@ fn starts(cases: &mut Cases) {
     let again = of_ops(all_kept(), &[unmap, unmap, action, action, EXEC_TRUE]);
     let again = again.build_in_order().expect("they may be repeated");
     assert!(RawPlan(again.as_bytes()).check().is_ok());
+}
+
+/// Vector state behind the registers.
+fn vectors(cases: &mut Cases) {
+    let with = |general: usize, len: usize, at: usize, byte: u8| {
+        let mut regset = vec![0; general + len];
+        regset[general + at] = byte;
+        started(0, &regset, &[])
+    };
+    for len in [512, 576, 832, 4096] {
+        assert!(with(160, len, 0, 1).build_in_order().is_ok(), "{len}");
+    }
+    assert!(with(280, 528, 512, 1).build_in_order().is_ok());
+    for (general, len, at, what) in [
+        (160, 512, 26, "a reserved bit of mxcsr"),
+        (160, 576, 27, "a reserved bit of mxcsr"),
+        (160, 512, 464, "what stands at 464 of the state"),
+        (160, 576, 511, "what stands at 464 of the state"),
+        // Components 8, 10 and 17 (AMX), and those that there are not.
+        (160, 576, 514, "a component of the state"),
+        (160, 576, 519, "a component of the state"),
+        (160, 576, 520, "the header of the state"),
+        (160, 576, 527, "the header of the state"),
+        (160, 832, 575, "the header of the state"),
+        (280, 528, 516, "fpsr"),
+        (280, 528, 527, "fpcr"),
+    ] {
+        cases.built(&with(general, len, at, 0x80), at_start(), Reason::OutOfRange(what));
+    }
+    cases.built(
+        &with(160, 576, 513, 1),
+        at_start(),
+        Reason::OutOfRange("a component of the state"),
+    );
+    cases.built(
+        &with(160, 576, 512, 8),
+        at_start(),
+        Reason::OutOfRange("a component of the state"),
+    );
+}
+
+fn at_start() -> Option<u32> {
+    at(0)
+}
+
+fn threads(cases: &mut Cases) {
+    let regs = Regset::X86(X86Regs::at(PAGE, PAGE));
+    let regset = regs.as_bytes();
+    let start = Op::StartRegs { page: 0, regset, leave: &[] };
+    let plan = |ops: &[Op<'_>]| {
+        let mut plan = PlanBuilder::new();
+        plan.keep(all_kept());
+        ops.iter().for_each(|op| _ = plan.op(op));
+        plan
+    };
+    let thread = |mask, clear_tid| Op::Thread { mask, clear_tid, regset };
+    for (op, what) in [
+        (thread(1 << 8, 0), "the mask"),
+        (thread(1 << 18, 0), "the mask"),
+        (thread(0, 2), "the word to clear"),
+        (thread(0, END), "the word to clear"),
+    ] {
+        cases.built(&plan(&[op, start]), at(0), Reason::OutOfRange(what));
+    }
+    let wide = Regset::X86(X86Regs { rip: (1 << 47).into(), ..X86Regs::at(0, 0) });
+    let op = Op::Thread { mask: 0, clear_tid: 0, regset: wide.as_bytes() };
+    cases.built(&plan(&[op, start]), at(0), Reason::OutOfRange("the instruction pointer"));
+    let most = limits::THREADS_MAX as usize;
+    let mut ops = vec![thread(0, 0); most];
+    ops.push(start);
+    assert!(plan(&ops).build_in_order().is_ok());
+    ops.insert(0, thread(0, 0));
+    cases.built(&plan(&ops), at(most), Reason::TooManyThreads);
+
+    // With an exec, or in a batch, there is nothing for them to start in.
+    cases.built(&of_ops(all_kept(), &[thread(0, 0), EXEC_TRUE]), at(1), Reason::OnlyWithRegisters);
+    cases.built(
+        &of_ops(all_kept(), &[Op::SeccompStrict, EXEC_TRUE]),
+        at(1),
+        Reason::OnlyWithRegisters,
+    );
+    for op in [thread(0, 0), Op::SeccompStrict, seccomp(&RETURN)] {
+        let mut batch = PlanBuilder::batch();
+        batch.op(&op);
+        cases.built(&batch, WHOLE, Reason::OnlyAtStart);
+    }
+    cases.built(
+        &plan(&[Op::SeccompStrict, thread(0, 0), start]),
+        at(1),
+        Reason::Order(OpCode::SeccompStrict),
+    );
+    cases.built(&plan(&[Op::SeccompStrict, seccomp(&RETURN), start]), at(1), Reason::Repeated);
+    cases.built(
+        &of_ops(all_kept(), &[seccomp(&RETURN), Op::NoNewPrivs, EXEC_TRUE]),
+        at(1),
+        Reason::Order(OpCode::Seccomp),
+    );
+}
+
+/// `ret #0`.
+const RETURN: [u8; 8] = [6, 0, 0, 0, 0, 0, 0, 0];
+
+fn seccomp(program: &[u8]) -> Op<'_> {
+    Op::Seccomp { flags: FilterFlags::empty(), program }
+}
+
+fn filters(cases: &mut Cases) {
+    let plan = |program: &[u8]| of_ops(all_kept(), &[seccomp(program), EXEC_TRUE]);
+    let of = |code: u16, branches: u16, k: u32| {
+        (u64::from(code) | u64::from(branches) << 16 | u64::from(k) << 32).to_le_bytes()
+    };
+    assert!(plan(&RETURN.repeat(4096)).build_in_order().is_ok());
+    cases.built(&plan(&RETURN.repeat(4097)), at(0), Reason::DataLength);
+    for len in [1, 7, 9] {
+        cases.built(&plan(&RETURN.repeat(2)[..len]), at(0), Reason::DataLength);
+    }
+    cases.built(&plan(&[]), at(0), Reason::Empty);
+    let (behind, looks) =
+        ("it jumps behind the end", "it looks outside struct seccomp_data, or between its words");
+    let unstored = "it loads scratch memory that is not stored to on every way there";
+    for (code, branches, k, what) in [
+        // mod, ldb, ldh [k], ld [x+k], and no code at all.
+        (0x94, 0, 1, "a filter has no such instruction"),
+        (0x30, 0, 0, "a filter has no such instruction"),
+        (0x28, 0, 0, "a filter has no such instruction"),
+        (0x40, 0, 0, "a filter has no such instruction"),
+        (0xffff, 0, 0, "a filter has no such instruction"),
+        (0x34, 0, 0, "it divides by zero"),
+        (0x64, 0, 32, "it shifts by 32 or more"),
+        (0x74, 0, u32::MAX, "it shifts by 32 or more"),
+        (0x20, 0, 64, looks),
+        (0x20, 0, 2, looks),
+        (0x20, 0, u32::MAX, looks),
+        (0x02, 0, 16, "scratch memory has 16 words"),
+        (0x61, 0, u32::MAX, "scratch memory has 16 words"),
+        (0x60, 0, 0, unstored),
+        (0x05, 0, 1, behind),
+        (0x05, 0, u32::MAX, behind),
+        (0x15, 1, 0, behind),
+        (0x15, 0x0100, 0, behind),
+    ] {
+        let program = [of(0, 0, 0), of(code, branches, k), RETURN].concat();
+        cases.built(&plan(&program), at(0), Reason::Filter(1, what));
+    }
+    // Stored on one of two ways only: jeq skips the store.
+    let program = [of(0x15, 1, 0), of(0x02, 0, 3), of(0x60, 0, 3), RETURN].concat();
+    cases.built(&plan(&program), at(0), Reason::Filter(2, unstored));
+    cases.built(
+        &plan(&[RETURN, of(0, 0, 0)].concat()),
+        at(0),
+        Reason::Filter(1, "the last one does not return"),
+    );
+    let mut raw = Raw::of(&plan(&RETURN).build().expect("it is a plan"));
+    // TSYNC and a listener have no bit here.
+    raw.entries[0].flags = 4.into();
+    cases.bytes(&raw.bytes(), at(0), Reason::UnknownFlags);
 }
