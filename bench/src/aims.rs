@@ -3,24 +3,52 @@
 use serde::Serialize;
 
 use crate::axis::Axis;
+use crate::batch::{self, Batch, Job, Way};
 use crate::contender::Kind;
 use crate::results::{Results, blocked_ratio, find, ratio};
 use crate::stdio::Stdio;
 
-/// One aim: a ratio of two medians of the caller's blocked time, and the most it may be.
+/// One aim: a ratio of two medians, and its bound.
 #[derive(Debug, Serialize)]
 pub(crate) struct Aim {
     pub(crate) what: String,
+    pub(crate) bound: Bound,
     pub(crate) limit: f64,
     /// Rounded to two decimals; `None` if one of the two was not measured.
     pub(crate) measured: Option<f64>,
     pub(crate) met: Option<bool>,
 }
 
+/// On which side of its limit a ratio is to be.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Bound {
+    AtMost,
+    AtLeast,
+}
+
+impl Bound {
+    /// As it is written between the two.
+    pub(crate) fn sign(self) -> &'static str {
+        match self {
+            Self::AtMost => "<=",
+            Self::AtLeast => ">=",
+        }
+    }
+}
+
 impl Aim {
-    fn new(what: String, limit: f64, measured: Option<f64>) -> Self {
+    fn new(what: String, bound: Bound, limit: f64, measured: Option<f64>) -> Self {
         let measured = measured.map(|ratio| (ratio * 100.0).round() / 100.0);
-        Self { what, limit, measured, met: measured.map(|ratio| ratio <= limit) }
+        let met = measured.map(|ratio| match bound {
+            Bound::AtMost => ratio <= limit,
+            Bound::AtLeast => ratio >= limit,
+        });
+        Self { what, bound, limit, measured, met }
+    }
+
+    fn at_most(what: String, limit: f64, measured: Option<f64>) -> Self {
+        Self::new(what, Bound::AtMost, limit, measured)
     }
 }
 
@@ -33,8 +61,38 @@ const FLAT_MAX: f64 = 1.25;
 /// The seed, which is a whole program more, against glibc's posix_spawn.
 const SEED_TO_POSIX_SPAWN_MAX: f64 = 1.5;
 
-/// Judges every aim.
+/// An op with a hundred in a message against one that travels alone: how many times cheaper.
+const BATCHED_MIN: f64 = 20.0;
+const BATCHED_SIZE: usize = 100;
+
+/// Judges every aim of the parts that were measured.
 pub(crate) fn judge(results: &Results) -> Vec<Aim> {
+    let mut aims = Vec::new();
+    if !results.points.is_empty() {
+        aims.extend(of_launches(results));
+    }
+    if !results.batching.is_empty() {
+        aims.extend(of_batches(&results.batching));
+    }
+    aims
+}
+
+/// What batching is worth, for each way that embryo has.
+fn of_batches(batches: &[Batch]) -> Vec<Aim> {
+    let mut aims = Vec::new();
+    for job in Job::ALL {
+        for way in [Way::Messages, Way::MessagesWithFile] {
+            if let Some(worth) = batch::worth(batches, job, way, BATCHED_SIZE) {
+                let (job, way) = (job.label(), way.label());
+                let what = format!("{way}: {job}, 1 op a message / {BATCHED_SIZE} ops");
+                aims.push(Aim::new(what, Bound::AtLeast, BATCHED_MIN, Some(worth)));
+            }
+        }
+    }
+    aims
+}
+
+fn of_launches(results: &Results) -> Vec<Aim> {
     let mut aims = Vec::new();
     let pairs = [
         (Kind::EmbryoPlan, Kind::PosixSpawn, PLAN_TO_POSIX_SPAWN_MAX),
@@ -44,7 +102,7 @@ pub(crate) fn judge(results: &Results) -> Vec<Aim> {
     for (of, to, limit) in pairs {
         for stdio in Stdio::ALL {
             let what = format!("{} / {}, {}", of.label(), to.label(), stdio.label());
-            aims.push(Aim::new(what, limit, base_ratio(results, stdio, of, to)));
+            aims.push(Aim::at_most(what, limit, base_ratio(results, stdio, of, to)));
         }
     }
     for &axis in Axis::ALL {
@@ -76,5 +134,5 @@ fn flat(results: &Results, axis: Axis, stdio: Stdio) -> Aim {
         format!(" {} to {}", axis.label(first.value), axis.label(last.value))
     });
     let label = Kind::EmbryoPlan.label();
-    Aim::new(format!("{label}, {}{span}, {}", axis.title(), stdio.label()), FLAT_MAX, measured)
+    Aim::at_most(format!("{label}, {}{span}, {}", axis.title(), stdio.label()), FLAT_MAX, measured)
 }

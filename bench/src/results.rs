@@ -4,12 +4,15 @@ use serde::Serialize;
 
 use crate::aims::Aim;
 use crate::axis::Axis;
+use crate::batch::Batch;
 use crate::contender::Kind;
+use crate::create::Creation;
 use crate::machine::Machine;
 use crate::measure::Times;
 use crate::stall::Stall;
 use crate::stats::Spread;
 use crate::stdio::Stdio;
+use crate::throughput::Throughput;
 
 /// One run.
 #[derive(Debug, Serialize)]
@@ -20,6 +23,12 @@ pub(crate) struct Results {
     pub(crate) pinned: bool,
     pub(crate) rounds_max: u32,
     pub(crate) points: Vec<Point>,
+    /// Making and abandoning embryos.
+    pub(crate) creation: Option<Creation>,
+    /// Ops in messages of several sizes, and by other ways.
+    pub(crate) batching: Vec<Batch>,
+    /// Launches a second from several threads.
+    pub(crate) throughput: Vec<Throughput>,
     pub(crate) stalls: Vec<Stall>,
     pub(crate) aims: Vec<Aim>,
     /// Contenders that could not be had here.
