@@ -81,10 +81,10 @@ pub(crate) fn judge(results: &Results) -> Vec<Aim> {
 fn of_batches(batches: &[Batch]) -> Vec<Aim> {
     let mut aims = Vec::new();
     for job in Job::ALL {
-        for way in [Way::Messages, Way::MessagesWithFile] {
+        for way in [Way::Messages, Way::MessagesPrebuilt, Way::MessagesWithFile] {
             if let Some(worth) = batch::worth(batches, job, way, BATCHED_SIZE) {
                 let (job, way) = (job.label(), way.label());
-                let what = format!("{way}: {job}, 1 op a message / {BATCHED_SIZE} ops");
+                let what = format!("{way}: {job}, 1 op / {BATCHED_SIZE} ops");
                 aims.push(Aim::new(what, Bound::AtLeast, BATCHED_MIN, Some(worth)));
             }
         }

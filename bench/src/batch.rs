@@ -16,6 +16,7 @@ use crate::stats::Spread;
 
 use target::Target;
 
+mod itself;
 mod messages;
 mod target;
 mod tracer;
@@ -31,9 +32,9 @@ const WARM_UP_ROUNDS: u32 = 2;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Job {
-    /// Protects memory as it already is, which is the least that an op can give the kernel to do:
-    /// what is left is the way there. Only the first one of all has something to change.
-    Protect,
+    /// Ignores SIGUSR1, which is about the least that an op can give the kernel to do: what is left is
+    /// the way there.
+    Signal,
     /// Maps a page of fresh memory at an address that was asked for; the burst's pages adjoin.
     Map,
     /// Writes [`target::WRITE`] bytes; the burst's places adjoin.
@@ -42,12 +43,12 @@ pub(crate) enum Job {
 
 impl Job {
     /// Every job, in the order of the tables.
-    pub(crate) const ALL: [Self; 3] = [Self::Protect, Self::Map, Self::Write];
+    pub(crate) const ALL: [Self; 3] = [Self::Signal, Self::Map, Self::Write];
 
     /// The job in words.
     pub(crate) fn label(self) -> &'static str {
         match self {
-            Self::Protect => "protect",
+            Self::Signal => "ignore a signal",
             Self::Map => "map a page",
             Self::Write => "write 64 bytes",
         }
@@ -60,37 +61,50 @@ impl Job {
 pub(crate) enum Way {
     /// `Embryo::apply_all`; bytes to write travel in the message.
     Messages,
+    /// The same, but the batches were built before the clock is started.
+    MessagesPrebuilt,
     /// `Embryo::apply_all`; bytes to write lie in a file that is granted with each message.
     MessagesWithFile,
-    /// The tracer of a stopped process: for a map or a protect the process is made to call
+    /// The tracer of a stopped process: for a map or a signal the process is made to call
     /// the kernel, with four calls of the tracer's; a write is a PTRACE_POKEDATA for every eight bytes.
     Ptrace,
     /// process_vm_writev(2), with one element for each write.
     ProcessVmWritev,
+    /// The benchmark to itself: what the kernel's work costs by itself.
+    Itself,
 }
 
 impl Way {
     /// Every way, in the order of the tables.
-    pub(crate) const ALL: [Self; 4] =
-        [Self::Messages, Self::MessagesWithFile, Self::Ptrace, Self::ProcessVmWritev];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Messages,
+        Self::MessagesPrebuilt,
+        Self::MessagesWithFile,
+        Self::Ptrace,
+        Self::ProcessVmWritev,
+        Self::Itself,
+    ];
 
     /// The way in words.
     pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Messages => "embryo",
+            Self::MessagesPrebuilt => "embryo, built before",
             Self::MessagesWithFile => "embryo, from a file",
             Self::Ptrace => "ptrace",
             Self::ProcessVmWritev => "process_vm_writev",
+            Self::Itself => "(to itself)",
         }
     }
 
     /// The sizes of message in which it does `job`; none if it cannot.
     fn sizes(self, job: Job) -> &'static [usize] {
         match (self, job) {
-            (Self::Messages, _) => &SIZES,
+            (Self::Messages | Self::MessagesPrebuilt, _) => &SIZES,
             (Self::MessagesWithFile | Self::ProcessVmWritev, Job::Write) => &SIZES,
             (Self::MessagesWithFile | Self::ProcessVmWritev, _) => &[],
-            (Self::Ptrace, _) => &[1],
+            (Self::Ptrace, _) | (Self::Itself, Job::Signal | Job::Map) => &[1],
+            (Self::Itself, Job::Write) => &[],
         }
     }
 }
@@ -134,8 +148,12 @@ impl Lane {
         runner.run(&mut target)?;
         // A tracer lets go first, or the target could not answer.
         drop(runner);
-        target.check()?;
-        target.reset()?;
+        if way == Way::Itself {
+            self::runner(way, size, &target)?.reset(&mut target)?;
+        } else {
+            target.check()?;
+            target.reset()?;
+        }
         let runner = self::runner(way, size, &target)?;
         Ok(Self { job, way, size, target, runner, times_ns: Vec::new() })
     }
@@ -155,8 +173,10 @@ impl Lane {
 fn runner(way: Way, size: usize, target: &Target) -> io::Result<Box<dyn Runner>> {
     Ok(match way {
         Way::Messages => Box::new(messages::Messages::new(size)),
-        Way::MessagesWithFile => Box::new(messages::Messages::with_file(size)?),
+        Way::MessagesPrebuilt => Box::new(messages::Messages::prebuilt(size, target)?),
+        Way::MessagesWithFile => Box::new(messages::Messages::with_file(size, target)?),
         Way::Ptrace => Box::new(tracer::Tracer::attach(target.pid())?),
+        Way::Itself => Box::new(itself::Itself),
         Way::ProcessVmWritev => Box::new(vm_writev::VmWritev::new(size, target)),
     })
 }

@@ -226,5 +226,15 @@ fn write_files(results: &Results, settings: &Settings, out: &Path) -> Result<(),
             println!("Written: {}", path.display());
         }
     }
+    if !results.batching.is_empty() {
+        let path = out.join("batching.svg");
+        plot::draw_batching(&results.batching, &path)?;
+        println!("Written: {}", path.display());
+    }
+    if !results.throughput.is_empty() {
+        let path = out.join("throughput.svg");
+        plot::draw_throughput(&results.throughput, &path)?;
+        println!("Written: {}", path.display());
+    }
     Ok(())
 }

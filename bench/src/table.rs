@@ -141,18 +141,18 @@ fn batching(batches: &[Batch], to: &mut impl Write) -> io::Result<()> {
     for job in Job::ALL {
         let of_job = || batches.iter().filter(move |batch| batch.job == job);
         let Some(bursts) = of_job().map(|batch| batch.bursts).max() else { continue };
-        let one = batch::op_ns(batches, job, Way::Messages, 1);
+        let ptrace = batch::op_ns(batches, job, Way::Ptrace, 1);
         writeln!(to, "\nOne op, p50 of {bursts} bursts of {BURST}: {}", job.label())?;
         writeln!(
             to,
-            "  {:<NAME$} |{:^40} |{:>10} |  embryo, 1 op,",
-            "", "ops in a message", "1 op/100"
+            "  {:<NAME$} |{:^40} |{:>10} |{:>10}",
+            "", "ops in a message", "1 op/100", "ptrace/"
         )?;
         write!(to, "  {:<NAME$} |", "")?;
         for size in SIZES {
             write!(to, "{size:>10}")?;
         }
-        writeln!(to, " |{:>10} |  against the best", "")?;
+        writeln!(to, " |{:>10} |{:>10}", "", "best")?;
         for way in Way::ALL.into_iter().filter(|&way| of_job().any(|batch| batch.way == way)) {
             let cell = |size| batch::op_ns(batches, job, way, size);
             write!(to, "  {:<NAME$} |", way.label())?;
@@ -160,9 +160,9 @@ fn batching(batches: &[Batch], to: &mut impl Write) -> io::Result<()> {
                 write!(to, "{:>10}", cell(size).map_or_else(|| "-".to_owned(), us))?;
             }
             let best = SIZES.into_iter().filter_map(cell).min();
-            let gain = one.zip(best).map(|(one, best)| one as f64 / best as f64);
+            let gain = ptrace.zip(best).map(|(ptrace, best)| ptrace as f64 / best as f64);
             let worth = decimal(batch::worth(batches, job, way, 100));
-            writeln!(to, " |{worth:>10} |{:>18}", decimal(gain))?;
+            writeln!(to, " |{worth:>10} |{:>10}", decimal(gain))?;
         }
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! The embryo that a burst is done to, and what must be true of it afterwards.
 
-use std::io;
+use std::{fs, io};
 
 use ::embryo::{Embryo, MapFlags, Op};
 
@@ -9,10 +9,12 @@ use crate::mapping::PAGE;
 
 /// Bytes of one write.
 pub(crate) const WRITE: usize = 64;
-/// What the kernel calls readable.
-pub(crate) const READ: u32 = 1;
 /// What the kernel calls readable and writable.
 pub(crate) const READ_WRITE: u32 = 1 | 2;
+/// The signal that a burst ignores, again and again.
+pub(crate) const SIGNAL: u32 = libc::SIGUSR1 as u32;
+/// Bytes of the kernel's set of signals.
+pub(crate) const SIGSET_SIZE: usize = 8;
 /// Far from everything that the kernel finds an address for: a long message is mapped while its ops
 /// are done, and must not come to lie in the room.
 const START: u64 = 1 << 36;
@@ -52,7 +54,7 @@ impl Target {
         let step = match self.job {
             Job::Map => PAGE,
             Job::Write => WRITE,
-            Job::Protect => 0,
+            Job::Signal => 0,
         };
         self.start + (index * step) as u64
     }
@@ -79,17 +81,26 @@ impl Target {
     pub(crate) fn check(&mut self) -> io::Result<()> {
         let done = match self.job {
             Job::Write => self.embryo.read(self.start, self.contents.len())? == self.contents,
-            Job::Map => self.is_mapped(READ_WRITE)?,
-            Job::Protect => self.is_mapped(READ)?,
+            Job::Map => self.is_mapped()?,
+            Job::Signal => self.ignores()?,
         };
         if done { Ok(()) } else { Err(io::Error::other("a burst left something undone")) }
     }
 
-    /// Whether the kernel says that all of the room is mapped so.
-    fn is_mapped(&self, prot: u32) -> io::Result<bool> {
+    /// Whether the kernel says that the signal is ignored.
+    fn ignores(&self) -> io::Result<bool> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.embryo.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        let set = line.and_then(|text| u64::from_str_radix(text.trim(), 16).ok());
+        let set = set.ok_or_else(|| io::Error::other("/proc/PID/status has no SigIgn"))?;
+        Ok(set & 1 << (SIGNAL - 1) != 0)
+    }
+
+    /// Whether the kernel says that all of the room is mapped.
+    fn is_mapped(&self) -> io::Result<bool> {
         let (mut at, end) = (self.start, self.start + self.room());
         for entry in self.embryo.maps()? {
-            if entry.range.contains(&at) && entry.prot == prot {
+            if entry.range.contains(&at) && entry.prot == READ_WRITE {
                 at = entry.range.end;
             }
         }
@@ -100,7 +111,7 @@ impl Target {
 fn room(job: Job) -> u64 {
     let size = match job {
         Job::Map => BURST * PAGE,
-        Job::Protect => PAGE,
+        Job::Signal => PAGE,
         Job::Write => (BURST * WRITE).next_multiple_of(PAGE),
     };
     size as u64

@@ -6,7 +6,7 @@ use std::ptr;
 use std::thread;
 use std::time::Duration;
 
-use super::target::{READ, READ_WRITE, Target};
+use super::target::{READ_WRITE, SIGNAL, SIGSET_SIZE, Target};
 use super::{BURST, Job, Runner};
 use crate::mapping::PAGE;
 
@@ -89,12 +89,16 @@ impl Tracer {
 
 impl Runner for Tracer {
     fn run(&mut self, target: &mut Target) -> io::Result<()> {
+        if target.job == Job::Signal {
+            // The call reads its action from the target's memory: the handler, then zeros.
+            self.write(target.start, &(libc::SIG_IGN as u64).to_ne_bytes())?;
+        }
         for index in 0..BURST {
             match target.job {
                 Job::Map => self.map(target.addr(index))?,
-                Job::Protect => {
-                    let args = [target.addr(index), target.room(), READ.into(), 0, 0, 0];
-                    self.call(libc::SYS_mprotect, args)?;
+                Job::Signal => {
+                    let args = [SIGNAL.into(), target.start, 0, SIGSET_SIZE as u64, 0, 0];
+                    self.call(libc::SYS_rt_sigaction, args)?;
                 }
                 Job::Write => self.write(target.addr(index), target.bytes(index))?,
             }
