@@ -146,3 +146,64 @@ fn an_end_that_somebody_else_reaped_is_an_end() {
         assert!(thief.join().is_ok());
     });
 }
+
+/// From a hatchery: the task goes on once the image has started, and the fault is known to it as
+/// well; meanwhile the runtime's one thread does other things.
+#[test]
+fn a_launch_can_be_awaited() {
+    alone!();
+    // A thread that spawns from hatcheries keeps files of /proc.
+    let warm = embryo::Hatchery::builder().size(1).build().unwrap();
+    probe(&["exit", "0"]).hatchery(&warm).status().unwrap();
+    drop(warm);
+    let before = warmed_up();
+    in_tokio(async {
+        let hatchery = embryo::Hatchery::builder().size(4).build().unwrap();
+        let mut tasks = tokio::task::JoinSet::new();
+        for code in 0..20 {
+            let launching = probe(&["exit", &code.to_string()]).hatchery(&hatchery).launch();
+            let launching = launching.unwrap();
+            tasks.spawn(async move {
+                let mut process = launching.await.unwrap();
+                (process.wait().await.unwrap().code(), code)
+            });
+        }
+        while let Some(ended) = tasks.join_next().await {
+            let (code, expected) = ended.unwrap();
+            assert_eq!(code, Some(expected));
+        }
+        let missing = Command::new("/nowhere/at/all").hatchery(&hatchery).launch().unwrap();
+        let error = missing.await.expect_err("there is no such program");
+        assert_eq!(error.raw_os_error(), Some(libc::ENOENT), "{error}");
+        // Without a hatchery it has been launched already.
+        let mut process = probe(&["exit", "3"]).launch().unwrap().await.unwrap();
+        assert_eq!(process.wait().await.unwrap().code(), Some(3));
+        // A future that is dropped takes the child with it.
+        let launching = probe(&["sleep", "600"]).hatchery(&hatchery).launch().unwrap();
+        let pid = launching.id();
+        drop(launching);
+        let gone = || children_of_self().iter().all(|child| child.pid != pid.cast_signed());
+        assert!(wait_for(SOON, gone));
+    });
+    before.assert_nothing_left_soon();
+}
+
+/// The answer of an embryo that somebody has stopped comes when its time is over.
+#[test]
+fn a_launch_that_does_not_happen_ends_in_time() {
+    alone!();
+    in_tokio(async {
+        let options = embryo::SpawnOptions::new().timeout(Duration::from_millis(300));
+        let hatchery = embryo::Hatchery::builder().size(1).options(options).build().unwrap();
+        let maker = hatchery.id().unwrap().cast_signed();
+        for child in children_of_self().iter().filter(|child| child.pid != maker) {
+            // SAFETY: our own child, not reaped.
+            unsafe { libc::kill(child.pid, libc::SIGSTOP) };
+        }
+        let mut command = probe(&["exit", "0"]);
+        let launching = command.spawn_options(options).hatchery(&hatchery).launch().unwrap();
+        let error = launching.await.expect_err("it was stopped");
+        let cause = error.as_spawn().map(|fault| fault.cause);
+        assert_eq!(cause, Some(embryo::Cause::TimedOut), "{error}");
+    });
+}

@@ -5,6 +5,7 @@
 //! part of the promise.
 
 mod on_memory;
+mod silence;
 
 use embryo::{
     Cause, Embryo, Error, ExecFlags, Keep, MapFlags, Op, OpCode, Plan, PlanBuilder, Process,
@@ -513,6 +514,67 @@ fn it_dies_with_an_owner_that_is_killed() {
     assert!(wait_for(Duration::from_secs(1), gone), "it lives on: {}", stat());
 }
 
+/// Nobody is left to kill one that hangs in an op, or was stopped: it does that itself, and the kernel
+/// wakes it.
+#[test]
+fn one_that_hangs_or_is_stopped_dies_with_its_owner() {
+    alone!();
+    for stopped in [false, true] {
+        let (mut reader, writer) = std::io::pipe().expect("a pipe can be made");
+        // SAFETY: the child makes system calls and embryos, and this process has one thread that
+        // matters.
+        let owner = unsafe { libc::fork() };
+        if owner == 0 {
+            let options = SpawnOptions::new().timeout(Duration::from_secs(1));
+            let mut embryo = Embryo::create_with(options).expect("an embryo can be made");
+            let listener = silence::Listener::on(libc::SYS_chdir);
+            // Made after the filter, and held by a copy of the owner.
+            let mut hanging = Embryo::create_with(options).expect("an embryo can be made");
+            // SAFETY: the grandchild only sleeps.
+            if unsafe { libc::fork() } == 0 {
+                std::thread::sleep(Duration::from_secs(5));
+                std::process::exit(0);
+            }
+            let pid = if stopped { embryo.id() } else { hanging.id() };
+            if stopped {
+                // SAFETY: our own child, not reaped.
+                unsafe { libc::kill(pid.cast_signed(), libc::SIGSTOP) };
+            }
+            (&writer).write_all(&[u8::from(listener.is_some())]).expect("it is read");
+            (&writer).write_all(&pid.to_le_bytes()).expect("it is read");
+            let there = Op::ChdirPath { path: c"/" };
+            let _ = if stopped { embryo.apply(&there, &[]) } else { hanging.apply(&there, &[]) };
+            std::process::exit(1);
+        }
+        drop(writer);
+        let mut said = [0; 5];
+        reader.read_exact(&mut said).expect("it tells");
+        let [listener, pid @ ..] = said;
+        let pid = u32::from_le_bytes(pid);
+        let state = || {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            stat.rsplit(") ").next().and_then(|rest| rest.chars().next())
+        };
+        // It is in the op, or stopped.
+        std::thread::sleep(Duration::from_millis(300));
+        assert_eq!(state(), Some(if stopped { 'T' } else { 'S' }));
+        // SAFETY: our own child.
+        unsafe { libc::kill(owner, libc::SIGKILL) };
+        // SAFETY: our own child; nothing is written.
+        unsafe { libc::waitpid(owner, std::ptr::null_mut(), 0) };
+        if listener == 0 && !stopped {
+            embryo_tests::log_skip(
+                "one_that_hangs_or_is_stopped_dies_with_its_owner",
+                "this kernel has no seccomp listeners",
+            );
+            continue;
+        }
+        // Whoever inherits it may leave it a zombie for a while.
+        let gone = || !matches!(state(), Some('S' | 'T' | 'R' | 'D'));
+        assert!(wait_for(Duration::from_secs(4), gone), "it lives on: {:?}", state());
+    }
+}
+
 #[test]
 fn all_of_it_as_an_ordinary_user() {
     if !is_root() {
@@ -527,6 +589,7 @@ fn all_of_it_as_an_ordinary_user() {
         "an_address_space_is_an_image_in_one_plan",
         "dropping_abandons_and_nothing_is_left",
         "it_dies_with_an_owner_that_is_killed",
+        "one_that_hangs_or_is_stopped_dies_with_its_owner",
     ] {
         rerun_as_nobody(test);
     }

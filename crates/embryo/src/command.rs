@@ -5,6 +5,8 @@
 //! environment, working directory, umask, session, ignored signals) is granted here by name, and nothing else is.
 
 use crate::error::Error;
+use crate::hatchery::Hatchery;
+use crate::launching::{self, Launching};
 use crate::mailbox::Mailbox;
 use crate::process::Process;
 use crate::spawn::{SpawnOptions, spawn_with};
@@ -85,6 +87,7 @@ pub struct Command {
     ignored: Ignored,
     shell: bool,
     options: SpawnOptions,
+    hatchery: Option<Hatchery>,
     kill_on_drop: bool,
 }
 
@@ -174,6 +177,7 @@ impl Command {
             ignored: Ignored::Keep(SIGPIPE),
             shell: false,
             options: SpawnOptions::default(),
+            hatchery: None,
             kill_on_drop: false,
         }
     }
@@ -417,6 +421,13 @@ impl Command {
         self
     }
 
+    /// Takes the child from a hatchery: [`Command::launch`] and [`Command::spawn`] send it what there is
+    /// to do, and the second waits for the outcome.
+    pub fn hatchery(&mut self, hatchery: &Hatchery) -> &mut Self {
+        self.hatchery = Some(hatchery.clone());
+        self
+    }
+
     /// How the plan is executed, as opposed to what it says.
     pub fn spawn_options(&mut self, options: SpawnOptions) -> &mut Self {
         self.options = options;
@@ -534,6 +545,15 @@ impl Command {
         self.spawn_default([Stdio::inherit, Stdio::inherit, Stdio::inherit])
     }
 
+    /// Starts it without waiting until it has its image; with [`Command::hatchery`] that is one message.
+    /// Without it the child is made directly, and what comes back knows the outcome already.
+    ///
+    /// # Errors
+    /// As [`Hatchery::spawn`] and [`Command::spawn`].
+    pub fn launch(&mut self) -> Result<Launching, Error> {
+        self.launch_default([Stdio::inherit, Stdio::inherit, Stdio::inherit])
+    }
+
     /// Starts it and waits for its end.
     ///
     /// # Errors
@@ -626,15 +646,24 @@ impl Command {
     }
 
     fn spawn_default(&mut self, defaults: [fn() -> Stdio; 3]) -> Result<Process, Error> {
+        self.launch_default(defaults)?.wait()
+    }
+
+    fn launch_default(&self, defaults: [fn() -> Stdio; 3]) -> Result<Launching, Error> {
         let prepared = self.prepare(defaults)?;
         let grants: Vec<BorrowedFd<'_>> = prepared.grants.iter().map(AsFd::as_fd).collect();
-        let mut process = spawn_with(&prepared.plan, &grants, self.options)?;
+        let mut launching = match &self.hatchery {
+            Some(hatchery) => hatchery.spawn_with(&prepared.plan, &grants, self.options)?,
+            None => Launching::started(spawn_with(&prepared.plan, &grants, self.options)?),
+        };
         let [stdin, stdout, stderr] = prepared.pipes;
-        process.stdin = stdin.map(Into::into);
-        process.stdout = stdout.map(Into::into);
-        process.stderr = stderr.map(Into::into);
-        process.kill_on_drop(self.kill_on_drop);
-        Ok(process)
+        launching.stdio = launching::Stdio {
+            stdin: stdin.map(Into::into),
+            stdout: stdout.map(Into::into),
+            stderr: stderr.map(Into::into),
+        };
+        launching.kill_on_drop = self.kill_on_drop;
+        Ok(launching)
     }
 
     fn prepare(&self, defaults: [fn() -> Stdio; 3]) -> Result<Prepared, Error> {

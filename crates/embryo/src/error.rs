@@ -30,6 +30,14 @@ pub enum Error {
     /// The launch failed; no child is left.
     #[error(transparent)]
     Spawn(#[from] Box<SpawnError>),
+    /// A hatchery has no embryo to give, and the child was not made in another way.
+    #[error("hatchery: {what}: {source}")]
+    Hatchery {
+        /// What is the matter.
+        what: String,
+        /// What the kernel answered, or would.
+        source: io::Error,
+    },
     /// The child was reaped by somebody else, and this kernel does not tell how it ended.
     #[error(
         "process {pid} was reaped elsewhere (a wait for any child, or an ignored SIGCHLD); \
@@ -66,7 +74,7 @@ impl Error {
             },
             Error::Spawn(error) => error.kind(),
             Error::Reaped { .. } => io::ErrorKind::NotFound,
-            Error::Io { source, .. } => source.kind(),
+            Error::Io { source, .. } | Error::Hatchery { source, .. } => source.kind(),
         }
     }
 
@@ -75,7 +83,7 @@ impl Error {
     pub fn raw_os_error(&self) -> Option<i32> {
         match self {
             Error::Spawn(error) => Some(i32::from(error.fault.errno)),
-            Error::Io { source, .. } => source.raw_os_error(),
+            Error::Io { source, .. } | Error::Hatchery { source, .. } => source.raw_os_error(),
             Error::Load(error) => match &error.reason {
                 NotLoadable::Io(source) => source.raw_os_error(),
                 _ => None,

@@ -57,7 +57,9 @@ mod doctor;
 mod elf;
 mod error;
 mod guarded;
+mod hatchery;
 mod hint;
+mod launching;
 mod live;
 mod mailbox;
 mod maps;
@@ -67,6 +69,7 @@ mod reaper;
 mod regions;
 mod seeded;
 mod spawn;
+mod standing;
 mod stdio;
 #[cfg(feature = "tokio")]
 mod tokio_process;
@@ -82,6 +85,8 @@ pub use embryo_plan::{
 };
 pub use embryo_plan::{errno_name, resource_name, sched_policy_name, signal_name};
 pub use error::{Cause, Error, Fault, SpawnError};
+pub use hatchery::{Hatchery, HatcheryBuilder, WhenEmpty};
+pub use launching::Launching;
 pub use live::Embryo;
 pub use maps::MapsEntry;
 pub use process::{Process, Usage};

@@ -11,7 +11,7 @@ use crate::hint;
 use crate::maps::{MapsEntry, read_maps};
 use crate::process::{Process, kill, wait_dead};
 use crate::regions::{Region, Regions};
-use crate::seeded;
+use crate::seeded::{self, Kept};
 use crate::spawn::{SpawnOptions, bury, settle};
 use embryo_interp::{End, Step};
 use embryo_plan::{Op, OwnedPlan, PlanBuilder, Reason, Route};
@@ -74,6 +74,8 @@ impl Embryo {
                 plan: &hello,
                 owner: Some(owner.as_fd()),
                 grants: &[],
+                kept: &Kept::NOTHING,
+                timeout: options.timeout,
             };
             seeded::send(socket, &message)
         });
@@ -96,6 +98,22 @@ impl Embryo {
         };
         embryo.finish(&context)?;
         Ok(embryo)
+    }
+
+    /// One that a hatchery has made.
+    pub(crate) fn hatched(ready: seeded::Ready, options: SpawnOptions) -> Self {
+        Self {
+            process: Some(ready.pidfd),
+            pid: ready.pid.cast_unsigned(),
+            socket: ready.socket,
+            regions: Regions::default(),
+            options,
+            direct: None,
+        }
+    }
+
+    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 
     /// Its pid.
@@ -148,6 +166,8 @@ impl Embryo {
             plan: batch,
             owner: None,
             grants: &fds,
+            kept: &Kept::NOTHING,
+            timeout: self.options.timeout,
         };
         self.send(&message, &context)?;
         match self.finish(&context) {
@@ -247,8 +267,15 @@ impl Embryo {
         };
         let context = hint::Context { plan: plan.as_plan(), grants: &fds };
         let flags = if self.options.trace { RequestFlags::TRACE } else { 0 };
-        let message =
-            seeded::Message { kind: RequestKind::Launch, flags, plan, owner: None, grants: &fds };
+        let message = seeded::Message {
+            kind: RequestKind::Launch,
+            flags,
+            plan,
+            owner: None,
+            grants: &fds,
+            kept: &Kept::NOTHING,
+            timeout: self.options.timeout,
+        };
         if let Err(error) = self.send(&message, &context) {
             return Err((error, Some(self)));
         }

@@ -42,7 +42,9 @@ pub(crate) fn launch(
 ) -> Result<Direct, Fault> {
     let deadline = deadline_after(timeout);
     let flags = if trace { RequestFlags::TRACE } else { 0 };
-    let message = Message { kind: RequestKind::Launch, flags, plan, owner: None, grants };
+    let kept = &Kept::NOTHING;
+    let kind = RequestKind::Launch;
+    let message = Message { kind, flags, plan, owner: None, grants, kept, timeout };
     let (mut direct, socket) = make(timeout, |socket| send(socket, &message))?;
     if direct.launched.end == End::Entered {
         let pidfd = direct.launched.pidfd.as_fd();
@@ -85,49 +87,82 @@ pub(crate) fn answer(
     pid: i32,
     deadline: Instant,
 ) -> (End, Vec<Trace>) {
-    let mut records = Vec::new();
-    let mut patience = SOCKET_PATIENCE;
-    // Until the seed has said so it is no image, whatever its name is: it may not have got so far as
-    // to take one. What ends without a word has failed.
-    let mut entering = false;
+    let mut answering = Answering::new(pid, deadline);
     loop {
-        if !readable(socket, deadline.min(Instant::now() + patience)) {
-            patience *= 2;
-            if Instant::now() >= deadline {
-                kill(pidfd);
-                wait_dead(pidfd, Duration::from_secs(1));
-                return (End::TimedOut, records);
-            }
-            // Asked first: what a dead one had to say lies in the socket.
-            let dead = wait_dead(pidfd, Duration::ZERO);
-            if dead && !readable(socket, Instant::now())
-                || entering && still_seed(pid) == Some(false)
-            {
-                break;
-            }
-            continue;
-        }
-        match receive(socket) {
-            Some((ReplyKind::Entering, _, traced)) => {
-                entering = true;
-                records = traced;
-            }
-            Some((ReplyKind::Done, ..)) => {}
-            Some((ReplyKind::Fault, fault, traced)) => {
-                records.extend(traced);
-                return (End::Fault(fault), records);
-            }
-            // The socket's other end is closed: by exec, or by death.
-            None => break,
+        answering.rest(socket);
+        if let Some(end) = answering.look(socket, pidfd) {
+            return (end, answering.records);
         }
     }
-    if !entering {
-        return (End::Killed, records);
+}
+
+/// A launch whose outcome is not known yet.
+#[derive(Debug)]
+pub(crate) struct Answering {
+    pid: i32,
+    deadline: Instant,
+    patience: Duration,
+    /// Until the seed has said so it is no image, whatever its name is: it may not have got so far as
+    /// to take one. What ends without a word has failed.
+    entering: bool,
+    pub(crate) records: Vec<Trace>,
+}
+
+impl Answering {
+    pub(crate) fn new(pid: i32, deadline: Instant) -> Self {
+        let patience = SOCKET_PATIENCE;
+        Self { pid, deadline, patience, entering: false, records: Vec::new() }
     }
-    let left = deadline.saturating_duration_since(Instant::now());
-    match entered(pidfd, pid, left) {
-        Entered::Started => (End::Entered, records),
-        Entered::DiedBefore => (End::Killed, records),
+
+    /// When it is to be looked at again though the socket is silent.
+    pub(crate) fn next_look(&self) -> Instant {
+        self.deadline.min(Instant::now() + self.patience)
+    }
+
+    /// Waits until there is something to see, or for a while.
+    fn rest(&self, socket: BorrowedFd<'_>) {
+        readable(socket, self.next_look());
+    }
+
+    /// What it came to, if that is known now.
+    pub(crate) fn look(&mut self, socket: BorrowedFd<'_>, pidfd: BorrowedFd<'_>) -> Option<End> {
+        while readable(socket, Instant::now()) {
+            match receive(socket) {
+                Some((ReplyKind::Entering, _, traced)) => {
+                    self.entering = true;
+                    self.records = traced;
+                }
+                Some((ReplyKind::Fault, fault, traced)) => {
+                    self.records.extend(traced);
+                    return Some(End::Fault(fault));
+                }
+                Some(_) => {}
+                // The socket's other end is closed: by exec, or by death.
+                None => return Some(self.ended(pidfd)),
+            }
+        }
+        self.patience *= 2;
+        if Instant::now() >= self.deadline {
+            kill(pidfd);
+            wait_dead(pidfd, GRACE + Duration::from_secs(1));
+            return Some(End::TimedOut);
+        }
+        // Asked first: what a dead one had to say lies in the socket.
+        let dead = wait_dead(pidfd, Duration::ZERO);
+        let silent = !readable(socket, Instant::now());
+        let gone = dead || self.entering && still_seed(self.pid) == Some(false);
+        (silent && gone).then(|| self.ended(pidfd))
+    }
+
+    fn ended(&self, pidfd: BorrowedFd<'_>) -> End {
+        if !self.entering {
+            return End::Killed;
+        }
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        match entered(pidfd, self.pid, left) {
+            Entered::Started => End::Entered,
+            Entered::DiedBefore => End::Killed,
+        }
     }
 }
 
@@ -179,7 +214,7 @@ fn still_seed(pid: i32) -> Option<bool> {
     crate::procfs::name(pid).map(|name| name == SEED_NAME.to_bytes())
 }
 
-fn readable(socket: BorrowedFd<'_>, until: Instant) -> bool {
+pub(crate) fn readable(socket: BorrowedFd<'_>, until: Instant) -> bool {
     loop {
         let left = until.saturating_duration_since(Instant::now());
         let left = Timespec::try_from(left).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 });
@@ -270,24 +305,60 @@ pub(crate) struct Message<'a> {
     /// The owner's pidfd, for the first request of an embryo that is to live.
     pub(crate) owner: Option<BorrowedFd<'a>>,
     pub(crate) grants: &'a [i32],
+    pub(crate) kept: &'a Kept,
+    /// How long the seed may take.
+    pub(crate) timeout: Duration,
 }
+
+/// What a plan keeps of its creator, for a seed that was made at another moment. One that was made
+/// for the plan has it already.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    /// The working directory.
+    pub(crate) cwd: Option<OwnedFd>,
+    pub(crate) umask: Option<u32>,
+    /// Ignored signals.
+    pub(crate) ignored: u64,
+}
+
+impl Kept {
+    /// Nothing but what the seed has.
+    pub(crate) const NOTHING: Self = Self { cwd: None, umask: None, ignored: 0 };
+}
+
+/// How much later than its owner a seed gives itself up: the owner is to say that it took too long.
+const GRACE: Duration = Duration::from_millis(200);
 
 /// Puts a request and its grants into the socket.
 pub(crate) fn send(socket: BorrowedFd<'_>, message: &Message<'_>) -> Result<(), Fault> {
     let bytes = message.plan.as_bytes();
-    let lent: Vec<i32> = message.owner.iter().map(AsRaw::as_raw).collect();
+    let Kept { cwd, umask, ignored } = message.kept;
+    // An embryo's first request, which brings its owner, has no other grants.
+    let cwd = cwd.as_ref().map(AsFd::as_fd);
+    let lent = message.owner.iter().chain(&cwd).map(AsRaw::as_raw);
     let mut request = Request {
         magic: Request::MAGIC,
         kind: message.kind as u32,
         flags: message.flags,
         plan_len: bytes.len() as u32,
-        grants: (lent.len() + message.grants.len()) as u32,
+        grants: (lent.clone().count() + message.grants.len()) as u32,
         owner: sys::getpid(),
         caller_mask: caller_mask(),
+        ignored: *ignored,
+        timeout_ns: (message.timeout + GRACE).as_nanos().try_into().unwrap_or(0),
+        group: sys::getpgrp().unwrap_or(0),
+        umask: umask.unwrap_or(0),
+        ..Request::default()
     };
+    if cwd.is_some() {
+        request.flags |= RequestFlags::CWD;
+    }
+    if umask.is_some() {
+        request.flags |= RequestFlags::UMASK;
+    }
     let fail = |errno| Fault::step(Step::ReceiveGrants, errno);
     let mut body = bytes;
-    let mut first = Vec::with_capacity(message.grants.len().min(GRANTS_PER_MESSAGE) + 2);
+    let mut first = Vec::with_capacity(message.grants.len().min(GRANTS_PER_MESSAGE) + 3);
     let long;
     if bytes.len() > INLINE_PLAN_MAX {
         request.flags |= RequestFlags::PLAN_IN_FD;
@@ -295,16 +366,77 @@ pub(crate) fn send(socket: BorrowedFd<'_>, message: &Message<'_>) -> Result<(), 
         first.push(long.as_fd().as_raw());
         body = &[];
     }
-    // The owner's pidfd comes in an embryo's first request alone, which has no other grants.
-    first.extend_from_slice(&lent);
-    let mut chunks = message.grants.chunks(GRANTS_PER_MESSAGE);
-    first.extend_from_slice(chunks.next().unwrap_or(&[]));
+    first.extend(lent);
+    let room = sys::SCM_MAX_FDS - first.len();
+    let (now, later) = message.grants.split_at(room.min(message.grants.len()));
+    first.extend_from_slice(now);
     sys::send_with_fds(socket.as_raw(), request.as_bytes(), body, &first).map_err(fail)?;
     let more = Request { magic: Request::MAGIC, kind: RequestKind::Grants as u32, ..request };
-    for chunk in chunks {
+    for chunk in later.chunks(GRANTS_PER_MESSAGE) {
         sys::send_with_fds(socket.as_raw(), more.as_bytes(), &[], chunk).map_err(fail)?;
     }
     Ok(())
+}
+
+/// Asks a seed for so many embryos, with this much time between two; `afresh` forgets those that
+/// were asked for before.
+pub(crate) fn ask_for(
+    socket: BorrowedFd<'_>,
+    count: u32,
+    afresh: bool,
+    pause: Duration,
+) -> Result<(), Errno> {
+    let request = Request {
+        magic: Request::MAGIC,
+        kind: RequestKind::Hatch as u32,
+        flags: if afresh { RequestFlags::AFRESH } else { 0 },
+        count,
+        timeout_ns: pause.as_nanos().try_into().unwrap_or(u64::MAX),
+        ..Request::default()
+    };
+    sys::send_with_fds(socket.as_raw(), request.as_bytes(), &[], &[])
+}
+
+/// What a hatchery's process has sent.
+#[derive(Debug)]
+pub(crate) enum Sent {
+    /// An embryo.
+    Ready(Ready),
+    /// An embryo whose descriptors did not make it: it ends by itself.
+    Lost(i32),
+    /// It cannot make any now.
+    Fault(Fault),
+    /// Nothing yet.
+    Nothing,
+    /// There is no such process any more.
+    End,
+}
+
+/// An embryo that was made ahead of time.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    pub(crate) pid: i32,
+    pub(crate) pidfd: OwnedFd,
+    pub(crate) socket: OwnedFd,
+}
+
+/// Takes what a hatchery's process has sent, if it has.
+pub(crate) fn take(socket: BorrowedFd<'_>) -> Sent {
+    let mut reply = Reply::default();
+    let (outcome, fds) = sys::recv_owned::<2>(socket, reply.as_mut_bytes());
+    match outcome {
+        Err(Errno::AGAIN) => return Sent::Nothing,
+        Err(Errno::MFILE) | Ok(REPLY_LEN) => {}
+        _ => return Sent::End,
+    }
+    match (reply.meaning(), fds) {
+        (Some((ReplyKind::Hatched, said)), [Some(pidfd), Some(socket)]) => {
+            Sent::Ready(Ready { pid: said.index.cast_signed(), pidfd, socket })
+        }
+        (Some((ReplyKind::Hatched, said)), _) => Sent::Lost(said.index.cast_signed()),
+        (Some((ReplyKind::Fault, fault)), _) => Sent::Fault(fault),
+        _ => Sent::End,
+    }
 }
 
 /// Setting the mask to what it is tells what it is.

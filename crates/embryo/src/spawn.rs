@@ -117,14 +117,8 @@ pub fn spawn_with(
     grants: &[BorrowedFd<'_>],
     options: SpawnOptions,
 ) -> Result<Process, Error> {
+    check(plan, grants)?;
     let view = plan.as_plan();
-    if view.is_batch() {
-        let reason = embryo_plan::Reason::NoStart;
-        return Err(embryo_plan::PlanError { entry: None, code: None, reason }.into());
-    }
-    if view.slots() as usize != grants.len() {
-        return Err(Error::Grants { slots: view.slots(), given: grants.len() });
-    }
     // Slots are few; a stack buffer would save an allocation and cost a second path.
     let fds: Vec<i32> = grants.iter().map(AsRaw::as_raw).collect();
     let route = if options.through_seed { Route::Seed } else { view.route() };
@@ -135,6 +129,19 @@ pub fn spawn_with(
     let context = hint::Context { plan: view, grants: &fds };
     let direct = launched.map_err(|fault| context.error(fault, Cause::Refused, Vec::new()))?;
     settle(direct, route, &context)
+}
+
+/// Refuses what cannot be spawned, before anything happens.
+pub(crate) fn check(plan: &OwnedPlan, grants: &[BorrowedFd<'_>]) -> Result<(), Error> {
+    let view = plan.as_plan();
+    if view.is_batch() {
+        let reason = embryo_plan::Reason::NoStart;
+        return Err(embryo_plan::PlanError { entry: None, code: None, reason }.into());
+    }
+    if view.slots() as usize != grants.len() {
+        return Err(Error::Grants { slots: view.slots(), given: grants.len() });
+    }
+    Ok(())
 }
 
 /// Turns what the launch came to into a process, or reaps it and says why there is none.

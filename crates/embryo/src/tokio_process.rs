@@ -1,9 +1,11 @@
 //! A process in tokio: its end and its pipes as futures, without a SIGCHLD handler.
 
 use crate::error::Error;
+use crate::launching::Launching;
 use crate::process::Process;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::pin::Pin;
 use std::process::ExitStatus;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -50,6 +52,39 @@ impl Process {
 )]
 fn watch(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::with_interest(pidfd, Interest::READABLE)
+}
+
+impl Launching {
+    /// Waits, without holding up the runtime, until the image was entered or it is known why not;
+    /// awaiting it is the same. Must be called in a runtime with I/O and time enabled. Cancelling
+    /// it kills the child.
+    ///
+    /// # Errors
+    /// As [`Launching::wait`], and what registering descriptors with tokio answers.
+    pub async fn started_async(mut self) -> Result<AsyncProcess, Error> {
+        let watched = self.watched().and_then(|fd| fd.map(watch).transpose());
+        let watched = watched.map_err(Error::io("registering a launch with tokio"))?;
+        loop {
+            if let Some(process) = self.try_wait()? {
+                return process.into_async();
+            }
+            let until = self.next_look().into();
+            if let Some(watched) = &watched
+                && let Ok(ready) = tokio::time::timeout_at(until, watched.readable()).await
+            {
+                ready.map_err(Error::io("waiting for a launch"))?.clear_ready();
+            }
+        }
+    }
+}
+
+impl IntoFuture for Launching {
+    type Output = Result<AsyncProcess, Error>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.started_async())
+    }
 }
 
 impl AsyncProcess {

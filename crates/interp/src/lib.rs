@@ -24,7 +24,7 @@ pub use fault::{Fault, Step};
 pub use launcher::{Arena, End, Launch, Launched, clone3_refused, launch};
 pub use memory::Own;
 pub use ops::{Context, apply};
-pub use signals::{Dispositions, reset_dispositions};
+pub use signals::{Dispositions, ignore_signals, reset_dispositions};
 pub use start::{Image, start};
 pub use trace::{Trace, now_ns};
 

@@ -42,6 +42,12 @@ pub fn reset_dispositions() -> Result<(), Errno> {
     set_default(!0)
 }
 
+/// Ignores these signals.
+pub fn ignore_signals(set: u64) -> Result<(), Errno> {
+    signals_of(set & !FIXED)
+        .try_for_each(|signal| sys::set_disposition(signal, Disposition::Ignore))
+}
+
 /// What a plan says of signals, with the defaults where it says nothing: none kept ignored, none
 /// ignored, none blocked.
 #[derive(Clone, Copy, Debug)]
@@ -89,6 +95,5 @@ pub(crate) fn set_dispositions(wanted: &Wanted, before: Dispositions) -> Result<
             }
         }
     }
-    signals_of(wanted.ignored & !FIXED)
-        .try_for_each(|signal| sys::set_disposition(signal, Disposition::Ignore))
+    ignore_signals(wanted.ignored)
 }

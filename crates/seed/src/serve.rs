@@ -6,11 +6,12 @@ use crate::wire::{
 };
 use core::ffi::{CStr, c_char, c_void};
 use embryo_interp::{Context, Dispositions, Fault, Image, Own, Step, Trace};
-use embryo_plan::{Plan, limits};
-use embryo_syscall::{self as sys, Errno};
-use rustix::event::{PollFd, PollFlags};
+use embryo_plan::{Op, OpCode, Plan, limits};
+use embryo_syscall::{self as sys, Deadline, Errno, Sibling};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fd::BorrowedFd;
 use rustix::mm::{MapFlags, ProtFlags};
+use rustix::process::{Pid, Signal};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Where the seed finds its end of the control socket. Above stdio, so that grants which arrive
@@ -18,6 +19,8 @@ use zerocopy::{FromBytes, IntoBytes};
 pub const CONTROL_FD: i32 = 3;
 
 const TRACE_MAX: usize = 1024;
+/// Bytes of the send buffer of a seed that makes embryos; the kernel may allow less.
+const HATCH_BUFFER: i32 = 4 << 20;
 
 /// Serves its owner until it becomes an image, or until there is no owner any more.
 ///
@@ -25,22 +28,35 @@ const TRACE_MAX: usize = 1024;
 ///
 /// # Safety
 /// The calling task must be a process of its own with one thread and nothing to lose: its
-/// descriptors, credentials, memory and image are replaced.
+/// descriptors, credentials, memory and image are replaced. Nothing in its memory may be wrong to
+/// have twice, for it may be told to make copies of itself.
 pub unsafe fn serve(control: i32, own: [[u64; 2]; 2], memory: &mut Memory) {
     let _ = rustix::thread::set_name(SEED_NAME);
     // It came across an exec, and is to go no further.
     let _ = sys::fcntl_setfd(control, true);
-    let mut seed = Seed { control, owner: -1, own };
+    let mut seed =
+        Seed { control, owner: -1, own, deadline: None, group: 0, watches: false, hatch: None };
     loop {
-        if seed.owner >= 0 && !seed.wait() {
-            return;
+        match seed.wait() {
+            Event::Request => {}
+            Event::Over | Event::Nothing => return,
+            Event::Room => {
+                // SAFETY: the caller vouches for copies.
+                if unsafe { seed.hatch(memory) }.is_err() {
+                    return;
+                }
+                continue;
+            }
         }
         // SAFETY: the caller vouches for the task.
         let answered = match unsafe { seed.turn(memory) } {
-            Ok(results) => {
+            Ok(None) => Ok(()),
+            Ok(Some(results)) => {
                 let reply = Reply::done(results.len());
                 sys::send_with_fds(seed.control, reply.as_bytes(), bytes_of(results), &[])
             }
+            // Nobody will send anything any more.
+            Err((fault, _)) if fault == Fault::step(Step::Seed, Errno::PIPE) => return,
             Err((fault, records)) => {
                 let reply = Reply::fault(fault, records.len());
                 sys::send_with_fds(seed.control, reply.as_bytes(), bytes_of(records), &[])
@@ -58,37 +74,181 @@ struct Seed {
     /// The owner's pidfd, of an embryo that lives; -1 for a seed that was made for one launch.
     owner: i32,
     own: [[u64; 2]; 2],
+    /// Ends this process if a request takes too long, whatever it hangs in and though it was
+    /// stopped. `None` until the first request that sets a time.
+    deadline: Option<Deadline>,
+    /// The process group that its owner was in last; 0 if it cannot be named here.
+    group: i32,
+    /// Whether the parent's death signal is its own; see `watch_owner`.
+    watches: bool,
+    hatch: Option<Hatch>,
+}
+
+/// What a hatchery has still to do.
+#[derive(Clone, Copy)]
+struct Hatch {
+    left: u32,
+    pause_ns: u64,
+    rested: bool,
+}
+
+/// What a seed waits for.
+#[derive(Clone, Copy)]
+enum Event {
+    /// A request, or the end of the socket.
+    Request,
+    /// The owner has gone.
+    Over,
+    /// There is room in the socket, for an embryo that is due.
+    Room,
+    /// Only time has passed.
+    Nothing,
 }
 
 impl Seed {
-    /// Waits for a request; false if the owner has gone. The end of the socket does not tell: if
-    /// the owner forked, somebody else holds the other end.
-    fn wait(&self) -> bool {
-        if self.control < 0 || self.owner < 0 {
-            return false;
+    /// Waits for the next event. The end of the socket does not tell that the owner has gone: if
+    /// it forked, somebody else holds the other end.
+    fn wait(&mut self) -> Event {
+        if self.owner < 0 {
+            // One launch, which lies in the socket already.
+            return Event::Request;
         }
+        loop {
+            let (events, pause) = match self.hatch {
+                None => (PollFlags::IN, None),
+                Some(Hatch { rested: false, pause_ns, .. }) => (PollFlags::IN, Some(pause_ns)),
+                Some(_) => (PollFlags::IN | PollFlags::OUT, None),
+            };
+            let event = self.poll(events, pause);
+            match (event, &mut self.hatch) {
+                (Event::Nothing, Some(hatch)) => hatch.rested = true,
+                (Event::Nothing, None) => {}
+                _ => return event,
+            }
+        }
+    }
+
+    fn poll(&self, events: PollFlags, pause_ns: Option<u64>) -> Event {
+        let (owner, control) = (self.owner, self.control);
+        if owner < 0 || control < 0 {
+            return Event::Over;
+        }
+        let pause = pause_ns.map(|ns| Timespec {
+            tv_sec: (ns / 1_000_000_000) as i64,
+            tv_nsec: (ns % 1_000_000_000) as i64,
+        });
         // SAFETY: this process's own, and it stays open.
-        let control = unsafe { BorrowedFd::borrow_raw(self.control) };
+        let control = unsafe { BorrowedFd::borrow_raw(control) };
         // SAFETY: as above.
-        let owner = unsafe { BorrowedFd::borrow_raw(self.owner) };
+        let owner = unsafe { BorrowedFd::borrow_raw(owner) };
         loop {
             let mut fds = [
-                PollFd::from_borrowed_fd(control, PollFlags::IN),
+                PollFd::from_borrowed_fd(control, events),
                 PollFd::from_borrowed_fd(owner, PollFlags::IN),
             ];
-            match rustix::event::poll(&mut fds, None) {
-                Err(rustix::io::Errno::INTR) => {}
-                Err(_) => return false,
-                Ok(_) => {
-                    let [control, owner] = &fds;
-                    if !owner.revents().is_empty() {
-                        return false;
-                    }
-                    if !control.revents().is_empty() {
-                        return true;
-                    }
-                }
+            let ready = rustix::event::poll(&mut fds, pause.as_ref());
+            let [control, owner] = &fds;
+            return match ready {
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(_) => Event::Over,
+                Ok(0) => Event::Nothing,
+                Ok(_) if !owner.revents().is_empty() => Event::Over,
+                Ok(_) if control.revents() == PollFlags::OUT => Event::Room,
+                Ok(_) => Event::Request,
+            };
+        }
+    }
+
+    /// Makes one embryo. In the copy, which goes on as an embryo of its own, it returns too.
+    ///
+    /// # Safety
+    /// As [`serve`].
+    unsafe fn hatch(&mut self, memory: &mut Memory) -> Result<(), Errno> {
+        let Some(hatch) = self.hatch else { return Ok(()) };
+        let left = hatch.left.wrapping_sub(1);
+        self.hatch = (left != 0).then_some(Hatch { left, rested: hatch.pause_ns == 0, ..hatch });
+        let made = sys::socketpair().and_then(|[theirs, ours]| {
+            // SAFETY: the caller vouches for copies.
+            let sibling = unsafe { sys::fork_sibling() };
+            if sibling == Ok(Sibling::Made) {
+                self.hatched(theirs, ours, memory);
+                return Ok(());
             }
+            let _ = sys::close(ours);
+            let _ = sys::close(theirs);
+            sibling.map(drop)
+        });
+        let Err(errno) = made else { return Ok(()) };
+        // No more until the owner asks again.
+        self.hatch = None;
+        let reply = Reply::fault(Fault::step(Step::Clone, errno), 0);
+        sys::send_with_fds(self.control, reply.as_bytes(), &[], &[])
+    }
+
+    /// Goes on in the copy, which tells the owner of itself: the process that made it could be killed
+    /// before it had done that, and nobody would know of a child.
+    fn hatched(&mut self, theirs: i32, ours: i32, memory: &mut Memory) {
+        // A timer is not copied.
+        (self.hatch, self.deadline) = (None, None);
+        let told = self.announce(theirs);
+        let _ = sys::close(theirs);
+        let _ = sys::close(self.control);
+        self.control = sys::dupfd_cloexec(ours, CONTROL_FD).unwrap_or(ours);
+        if self.control != ours {
+            let _ = sys::close(ours);
+        }
+        if told.is_err() {
+            // The owner has no socket of it, so there will be no request.
+            sys::exit(127);
+        }
+        self.watch_owner(true);
+        if self.group != 0 {
+            // The process that made it is alone in a group, where whoever has not got so far is
+            // found.
+            let _ = rustix::process::setpgid(None, Pid::from_raw(self.group));
+        }
+        memory.touch();
+    }
+
+    fn announce(&self, theirs: i32) -> Result<(), Errno> {
+        let reply = Reply::hatched(sys::getpid());
+        let pidfd = sys::pidfd_open(sys::getpid())?;
+        let mut sent = self.send(&reply, &[pidfd, theirs]);
+        if sent.is_err() {
+            // Whatever the reason is: its parent has to reap it.
+            sent = self.send(&reply, &[]).and(sent);
+        }
+        let _ = sys::close(pidfd);
+        sent
+    }
+
+    /// Sends a head alone, and waits for room if there is none.
+    fn send(&self, reply: &Reply, fds: &[i32]) -> Result<(), Errno> {
+        loop {
+            let sent = sys::send_with_fds(self.control, reply.as_bytes(), &[], fds);
+            if sent != Err(Errno::AGAIN) || matches!(self.poll(PollFlags::OUT, None), Event::Over) {
+                return sent;
+            }
+        }
+    }
+
+    /// A process that is stopped polls nothing: so it is continued when its parent ends, or only
+    /// the thread that made it, and looks which it was. Setting ids takes that back, and an image
+    /// is not to find it.
+    fn watch_owner(&self, watch: bool) {
+        if self.watches {
+            let signal = watch.then_some(Signal::CONT);
+            let _ = rustix::process::set_parent_process_death_signal(signal);
+        }
+    }
+
+    fn set_deadline(&mut self, ns: u64) {
+        if self.deadline.is_none() && ns != 0 {
+            // Without POSIX timers the owner's own deadline has to do.
+            self.deadline = Deadline::create().ok();
+        }
+        if let Some(deadline) = self.deadline {
+            let _ = deadline.set(ns);
         }
     }
 
@@ -100,24 +260,40 @@ impl Seed {
     unsafe fn turn<'a>(
         &mut self,
         memory: &'a mut Memory,
-    ) -> Result<&'a [u64], (Fault, &'a [Trace])> {
+    ) -> Result<Option<&'a [u64]>, (Fault, &'a [Trace])> {
         let seed = |errno| (Fault::step(Step::Seed, errno), &[][..]);
         let Memory { message, slots, trace, pointers: room, results } = memory;
         let Received { request, plan, slots } =
             receive(self.control, message, slots).map_err(seed)?;
-        let slots = match request.flags & RequestFlags::LIVE {
-            0 => slots,
-            _ => {
-                let (owner, rest) = slots.split_first_mut().ok_or(seed(Errno::BADMSG))?;
-                self.owner = *owner;
-                embryo_interp::reset_dispositions().map_err(seed)?;
-                rest
+        if request.kind == RequestKind::Hatch as u32 {
+            if self.group != 0 {
+                let _ = rustix::process::setpgid(None, None);
             }
-        };
+            // As many as fit, of messages with two descriptors each.
+            let _ = sys::set_send_buffer(self.control, HATCH_BUFFER);
+            let before = match request.flags & RequestFlags::AFRESH {
+                0 => self.hatch.map_or(0, |hatch| hatch.left),
+                _ => 0,
+            };
+            let left = before.saturating_add(request.count);
+            let pause_ns = request.timeout_ns;
+            self.hatch = (left != 0).then_some(Hatch { left, pause_ns, rested: true });
+            return Ok(None);
+        }
+        self.set_deadline(request.timeout_ns);
+        let slots = self.begin(&request, slots).map_err(seed)?;
         let bytes = plan.bytes();
         let view = Plan::split(bytes).ok_or(seed(Errno::BADMSG))?;
         if view.slots() as usize != slots.len() {
             return Err(seed(Errno::BADMSG));
+        }
+        let launch = request.kind == RequestKind::Launch as u32;
+        if launch {
+            self.watch_owner(false);
+        } else if view.entries().iter().any(|entry| entry.code.get() == OpCode::DeathSignal as u16)
+        {
+            // From here on it is the plan's.
+            self.watches = false;
         }
         let trace: &mut [Trace] = match request.flags & RequestFlags::TRACE {
             0 => &mut [],
@@ -145,13 +321,15 @@ impl Seed {
             traced: 0,
         };
         let mut sent = 0;
-        let outcome = if request.kind == RequestKind::Apply as u32 {
-            embryo_interp::apply(&view, &mut context)
-        } else {
+        let outcome = if launch {
             // SAFETY: the arrays are made for this plan just now and belong to this process
             // alone, which exists for it.
             unsafe { self.launch(&view, &mut context, room, &mut sent) }
+        } else {
+            embryo_interp::apply(&view, &mut context)
         };
+        self.set_deadline(0);
+        self.watch_owner(true);
         (self.control, self.owner) = (context.control, context.owner);
         for fd in context.slots.iter() {
             // What was put somewhere is no longer close-on-exec; what was only lent is.
@@ -166,7 +344,45 @@ impl Seed {
             return Err((fault, trace.get(sent..traced).unwrap_or(&[])));
         }
         let results: &[u64] = results;
-        Ok(results.get(..count).unwrap_or(&[]))
+        Ok(Some(results.get(..count).unwrap_or(&[])))
+    }
+
+    /// Takes what a request lends besides the plan's grants, which it returns.
+    fn begin<'a>(
+        &mut self,
+        request: &Request,
+        mut slots: &'a mut [i32],
+    ) -> Result<&'a mut [i32], Errno> {
+        if request.flags & RequestFlags::LIVE != 0 {
+            let (owner, rest) = slots.split_first_mut().ok_or(Errno::BADMSG)?;
+            // Out of the way of grants for stdio.
+            self.owner = sys::dupfd_cloexec(*owner, CONTROL_FD)?;
+            let _ = sys::close(*owner);
+            slots = rest;
+            embryo_interp::reset_dispositions()?;
+            (self.group, self.watches) = (request.group, true);
+        }
+        if self.owner >= 0 && request.group != 0 && request.group != self.group {
+            // If that is in another session by now, the plan cannot keep it.
+            let _ = rustix::process::setpgid(None, Pid::from_raw(request.group));
+            self.group = request.group;
+        }
+        if request.flags & RequestFlags::CWD != 0 {
+            let (cwd, rest) = slots.split_first_mut().ok_or(Errno::BADMSG)?;
+            slots = rest;
+            if *cwd < 0 {
+                return Err(Errno::BADF);
+            }
+            // SAFETY: it arrived with the message and nothing has closed it.
+            let moved = rustix::process::fchdir(unsafe { BorrowedFd::borrow_raw(*cwd) });
+            let _ = sys::close(*cwd);
+            moved?;
+        }
+        if request.flags & RequestFlags::UMASK != 0 {
+            sys::umask(request.umask)?;
+        }
+        embryo_interp::ignore_signals(request.ignored)?;
+        Ok(slots)
     }
 
     /// # Safety
@@ -179,10 +395,15 @@ impl Seed {
         sent: &mut usize,
     ) -> Result<(), Fault> {
         let image = pointers(plan, room).map_err(|errno| Fault::step(Step::Seed, errno))?;
+        let start = plan.ops().last().flatten();
         // An owner that hears nothing of this knows that a socket which ends is that of a seed
         // that died.
         let mut entering = |context: &Context<'_>| {
             let records = context.trace.get(..context.traced).unwrap_or(&[]);
+            if let (Some(deadline), Some(Op::StartRegs { .. })) = (self.deadline, start) {
+                // Nothing can block any more, and no exec will delete it.
+                deadline.delete();
+            }
             let reply = Reply::entering(records.len());
             let _ = sys::send_with_fds(context.control, reply.as_bytes(), bytes_of(records), &[]);
             *sent = records.len();
@@ -227,6 +448,23 @@ impl Memory {
             pointers: [core::ptr::null(); POINTERS],
             results: [0; limits::ENTRIES_MAX as usize],
         }
+    }
+
+    /// Has the pages that a launch is sure to write before anybody waits for it.
+    fn touch(&mut self) {
+        touch(&mut self.message);
+        touch(&mut self.slots);
+        touch(&mut self.pointers);
+    }
+}
+
+fn touch<T: Copy>(array: &mut [T]) {
+    if let Some(first) = array.first_mut() {
+        let at: *mut T = first;
+        // SAFETY: the element is borrowed.
+        let value = unsafe { at.read_volatile() };
+        // SAFETY: as above; volatile, or the compiler would see that nothing changes.
+        unsafe { at.write_volatile(value) };
     }
 }
 
@@ -333,9 +571,13 @@ fn receive<'a>(
 ) -> Result<Received<'a>, Errno> {
     let mut arrived = [-1i32; sys::SCM_MAX_FDS];
     let (len, mut count) = sys::recv_with_fds(control, message, &mut arrived, true)?;
+    if len == 0 {
+        return Err(Errno::PIPE);
+    }
     let message = message.get(..len).ok_or(Errno::BADMSG)?;
     let (request, rest) = Request::read_from_prefix(message).map_err(|_| Errno::BADMSG)?;
-    let known = [RequestKind::Launch as u32, RequestKind::Apply as u32].contains(&request.kind);
+    let known = [RequestKind::Launch as u32, RequestKind::Apply as u32, RequestKind::Hatch as u32]
+        .contains(&request.kind);
     if request.magic != Request::MAGIC || !known {
         return Err(Errno::BADMSG);
     }

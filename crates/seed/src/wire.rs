@@ -29,6 +29,8 @@ pub enum RequestKind {
     Grants = 2,
     /// Apply the ops of a batch and wait for the next request.
     Apply = 3,
+    /// Make embryos: copies of this seed, each with a socket of its own.
+    Hatch = 4,
 }
 
 /// Bits of [`Request::flags`].
@@ -43,6 +45,12 @@ impl RequestFlags {
     /// The first request of an embryo that will live: a descriptor comes before the others, the
     /// owner's pidfd, whose end is the embryo's.
     pub const LIVE: u32 = 4;
+    /// Another descriptor comes before the plan's grants: the working directory to begin with.
+    pub const CWD: u32 = 8;
+    /// [`Request::umask`] is to be set first.
+    pub const UMASK: u32 = 16;
+    /// Embryos that were asked for before and are not made yet are not to be.
+    pub const AFRESH: u32 = 32;
 }
 
 /// The head of a request.
@@ -63,11 +71,25 @@ pub struct Request {
     pub owner: i32,
     /// The signal mask of the thread that spawned.
     pub caller_mask: u64,
+    /// Signals to ignore before the plan says what it wants of them.
+    pub ignored: u64,
+    /// How long this may take, in nanoseconds: the kernel kills the seed then. 0 is for ever.
+    ///
+    /// Between two embryos that are to be made it is the time to wait instead.
+    pub timeout_ns: u64,
+    /// The owner's process group, or 0 if that is from outside the pid namespace.
+    pub group: i32,
+    /// The umask to begin with.
+    pub umask: u32,
+    /// How many embryos to make.
+    pub count: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 impl Request {
     /// Marks a request of this build.
-    pub const MAGIC: u32 = 0x5344_0001;
+    pub const MAGIC: u32 = 0x5344_0002;
 }
 
 /// What a reply says.
@@ -80,6 +102,9 @@ pub enum ReplyKind {
     Fault = 2,
     /// A batch was applied; what each op has to tell follows as u64s, as many as `traced` says.
     Done = 3,
+    /// An embryo was made: its pid stands in `index`, and with the message come its pidfd and the
+    /// owner's end of its socket.
+    Hatched = 4,
 }
 
 /// The head of a reply; trace records or results follow.
@@ -111,6 +136,12 @@ impl Reply {
         Self { kind: ReplyKind::Done as u32, traced: results as u32, ..Self::default() }
     }
 
+    /// An embryo was made.
+    #[must_use]
+    pub fn hatched(pid: i32) -> Self {
+        Self { kind: ReplyKind::Hatched as u32, index: pid as u32, ..Self::default() }
+    }
+
     /// A fault.
     #[must_use]
     pub fn fault(fault: Fault, traced: usize) -> Self {
@@ -131,6 +162,7 @@ impl Reply {
             1 => Some((ReplyKind::Entering, fault)),
             2 => Some((ReplyKind::Fault, fault)),
             3 => Some((ReplyKind::Done, fault)),
+            4 => Some((ReplyKind::Hatched, fault)),
             _ => None,
         }
     }

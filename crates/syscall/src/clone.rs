@@ -4,7 +4,7 @@
 //! exit. What the child may touch is the entry function's business, not this file's.
 
 use crate::Result;
-use crate::raw::ret;
+use crate::raw::{ret, syscall};
 use core::ffi::c_void;
 use linux_raw_sys::general::{__NR_clone, __NR_clone3};
 
@@ -217,4 +217,31 @@ pub unsafe fn clone_call(args: &CloneArgs, entry: ChildEntry, arg: *mut c_void) 
         );
     }
     ret(out).map(|pid| Cloned { pid: pid as i32 })
+}
+
+/// Who one is after [`fork_sibling`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sibling {
+    /// The one that called.
+    Maker,
+    /// The copy.
+    Made,
+}
+
+/// `clone(2)` with `CLONE_PARENT`: a copy of this process, with a copy of its memory and of its
+/// descriptors, that is a child of this process's parent. EINVAL in the init of a pid namespace.
+///
+/// The kernel gives it the exit signal of the caller, whatever is asked for: SIGCHLD, if the caller
+/// has called exec.
+///
+/// # Safety
+/// The calling process must have one thread, and nothing in its memory may be wrong to have twice.
+pub unsafe fn fork_sibling() -> Result<Sibling> {
+    const PARENT: usize = 0x8000;
+    // SAFETY: without `VM` the copy goes on in memory of its own, on a copy of this stack. Only the
+    // first two arguments are used, and those have the same places on every machine.
+    match unsafe { syscall!(__NR_clone, PARENT, 0usize) }? {
+        0 => Ok(Sibling::Made),
+        _ => Ok(Sibling::Maker),
+    }
 }

@@ -6,8 +6,9 @@ use crate::{Errno, Result};
 use core::ffi::{CStr, c_void};
 use linux_raw_sys::general::{
     __NR_close, __NR_close_range, __NR_dup3, __NR_fcntl, __NR_openat, __NR_recvmsg, __NR_sendmsg,
-    __NR_unshare, __NR_write,
+    __NR_setsockopt, __NR_socketpair, __NR_unshare, __NR_write,
 };
+use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// The most descriptors that one message can carry: SCM_MAX_FD of the kernel.
 pub const SCM_MAX_FDS: usize = 253;
@@ -84,6 +85,25 @@ pub fn open(path: &CStr, access: u32) -> Result<i32> {
 pub fn write(fd: i32, bytes: &[u8]) -> Result<usize> {
     // SAFETY: the kernel reads at most `bytes.len()` bytes.
     unsafe { syscall!(__NR_write, fd as isize, bytes.as_ptr(), bytes.len()) }
+}
+
+/// `socketpair(2)`: two ends of a `SOCK_SEQPACKET` Unix socket, close-on-exec.
+pub fn socketpair() -> Result<[i32; 2]> {
+    const AF_UNIX: usize = 1;
+    const SOCK_SEQPACKET_CLOEXEC: usize = 5 | 0o2_000_000;
+    let mut ends = [-1i32; 2];
+    // SAFETY: the kernel writes two ints to a live local.
+    unsafe { syscall!(__NR_socketpair, AF_UNIX, SOCK_SEQPACKET_CLOEXEC, 0usize, &raw mut ends) }?;
+    Ok(ends)
+}
+
+/// `setsockopt(2)`, `SO_SNDBUF`: the kernel doubles it and has a limit.
+pub fn set_send_buffer(socket: i32, bytes: i32) -> Result<()> {
+    const SO_SNDBUF: usize = 7;
+    let (value, len) = (&raw const bytes, size_of::<i32>());
+    // SAFETY: the kernel reads one int from a live local.
+    unsafe { syscall!(__NR_setsockopt, socket as isize, SOL_SOCKET, SO_SNDBUF, value, len) }
+        .map(drop)
 }
 
 #[repr(C)]
@@ -207,4 +227,20 @@ pub fn recv_with_fds(
         *to = *from;
     }
     Ok((got, arrived))
+}
+
+/// `recvmsg(2)` as [`recv_with_fds`], without waiting, with descriptors that are the caller's to close.
+pub fn recv_owned<const N: usize>(
+    socket: BorrowedFd<'_>,
+    into: &mut [u8],
+) -> (Result<usize>, [Option<OwnedFd>; N]) {
+    let mut fds = [-1i32; N];
+    let outcome = recv_with_fds(socket.as_raw_fd(), into, &mut fds, false);
+    let count = outcome.map_or(0, |(_, count)| count);
+    let mut owned = [const { None }; N];
+    for (to, from) in owned.iter_mut().zip(fds).take(count) {
+        // SAFETY: the kernel made this number for this call, and nobody else knows it.
+        *to = Some(unsafe { OwnedFd::from_raw_fd(from) });
+    }
+    (outcome.map(|(len, _)| len), owned)
 }

@@ -29,13 +29,19 @@ mod memory;
 mod process;
 mod raw;
 mod signal;
+mod standing;
+mod timer;
 
-pub use clone::{ChildEntry, CloneArgs, CloneFlags, Cloned, StackSpan, clone_call, clone3_call};
+pub use clone::{
+    ChildEntry, CloneArgs, CloneFlags, Cloned, Sibling, StackSpan, clone_call, clone3_call,
+    fork_sibling,
+};
 pub use errno::Errno;
 pub use exec::{execve, execveat_fd};
 pub use fds::{
     CloseRange, SCM_MAX_FDS, close, close_range, dup3, dupfd_cloexec, fcntl_getfd, fcntl_setfd,
-    open, recv_with_fds, send_with_fds, unshare_files, write,
+    open, recv_owned, recv_with_fds, send_with_fds, set_send_buffer, socketpair, unshare_files,
+    write,
 };
 #[cfg(target_arch = "x86_64")]
 pub use leap::{LEAP_PAGE, LEAP_RANGES, Leap, LeapRegs};
@@ -45,13 +51,19 @@ pub use memory::{
 };
 pub use process::{
     SchedAttr, Usage, Waited, chroot_here, exit, getpgid, getpgrp, getpid, getppid, getsid,
-    ioprio_set, monotonic_ns, pidfd_exit_status, pidfd_send_signal, process_mrelease,
+    ioprio_set, monotonic_ns, pidfd_exit_status, pidfd_open, pidfd_send_signal, process_mrelease,
     sched_getattr, sched_set_affinity, sched_setattr, set_personality, set_res_gid, set_res_uid,
     setgroups, setpriority_self, setrlimit, umask, waitid_pidfd,
 };
 pub use signal::{
     ALL_SIGNALS, Action, Disposition, get_disposition, set_action, set_disposition, set_mask,
 };
+
+pub use standing::{
+    Identity, Tell, capget, get_personality, get_res_ids, getgroups, getrlimit, identity,
+    may_look_into, pidfd_cgroup, priorities, sched_get_affinity, session_keyring, tell,
+};
+pub use timer::Deadline;
 
 /// What a call answers: a value, or the errno.
 pub type Result<T> = core::result::Result<T, Errno>;

@@ -9,10 +9,10 @@ use crate::raw::{syscall, syscall6};
 use core::ffi::c_void;
 use linux_raw_sys::general::{
     __NR_chroot, __NR_clock_gettime, __NR_exit_group, __NR_getpgid, __NR_getpid, __NR_getppid,
-    __NR_getsid, __NR_ioctl, __NR_ioprio_set, __NR_personality, __NR_pidfd_send_signal,
-    __NR_prlimit64, __NR_process_mrelease, __NR_sched_getattr, __NR_sched_setaffinity,
-    __NR_sched_setattr, __NR_setgroups, __NR_setpriority, __NR_setresgid, __NR_setresuid,
-    __NR_umask, __NR_waitid,
+    __NR_getsid, __NR_ioctl, __NR_ioprio_set, __NR_personality, __NR_pidfd_open,
+    __NR_pidfd_send_signal, __NR_prlimit64, __NR_process_mrelease, __NR_sched_getattr,
+    __NR_sched_setaffinity, __NR_sched_setattr, __NR_setgroups, __NR_setpriority, __NR_setresgid,
+    __NR_setresuid, __NR_umask, __NR_waitid,
 };
 
 /// `exit_group(2)`.
@@ -32,6 +32,12 @@ pub fn getpid() -> i32 {
         Ok(pid) => pid as i32,
         Err(_) => 0,
     }
+}
+
+/// `pidfd_open(2)`, close-on-exec. Since Linux 5.3.
+pub fn pidfd_open(pid: i32) -> Result<i32> {
+    // SAFETY: no pointer is passed.
+    unsafe { syscall!(__NR_pidfd_open, pid, 0usize) }.map(|fd| fd as i32)
 }
 
 /// `getppid(2)`: 0 if the parent is outside the pid namespace.
