@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::axis::Axis;
 use crate::batch::{self, Batch, Job, Way};
 use crate::contender::Kind;
-use crate::results::{Results, blocked_ratio, find, ratio};
+use crate::results::{Results, Row, blocked_ratio, find, first_ratio, ratio};
 use crate::stdio::Stdio;
 
 /// One aim: a ratio of two medians, and its bound.
@@ -65,6 +65,11 @@ const SEED_TO_POSIX_SPAWN_MAX: f64 = 1.5;
 const BATCHED_MIN: f64 = 20.0;
 const BATCHED_SIZE: usize = 100;
 
+/// A hatchery's call, which does not wait for the child, against glibc's posix_spawn.
+const HATCHERY_TO_POSIX_SPAWN_MAX: f64 = 0.25;
+/// From the call to its child's first instruction, against the same.
+const HATCHERY_FIRST_MAX: f64 = 1.0;
+
 /// Judges every aim of the parts that were measured.
 pub(crate) fn judge(results: &Results) -> Vec<Aim> {
     let mut aims = Vec::new();
@@ -105,9 +110,24 @@ fn of_launches(results: &Results) -> Vec<Aim> {
             aims.push(Aim::at_most(what, limit, base_ratio(results, stdio, of, to)));
         }
     }
-    for &axis in Axis::ALL {
+    for of in [Kind::EmbryoHatchery, Kind::EmbryoHatcheryFixed] {
         for stdio in Stdio::ALL {
-            aims.push(flat(results, axis, stdio));
+            let what = |time| {
+                let to = Kind::PosixSpawn.label();
+                format!("{} / {to}, {time}, {}", of.label(), stdio.label())
+            };
+            let blocked = base_ratio(results, stdio, of, Kind::PosixSpawn);
+            aims.push(Aim::at_most(what("blocked"), HATCHERY_TO_POSIX_SPAWN_MAX, blocked));
+            let first =
+                base_ratio_of(results, |rows| first_ratio(rows, stdio, of, Kind::PosixSpawn));
+            aims.push(Aim::at_most(what("first instruction"), HATCHERY_FIRST_MAX, first));
+        }
+    }
+    for of in [Kind::EmbryoPlan, Kind::EmbryoHatchery] {
+        for &axis in Axis::ALL {
+            for stdio in Stdio::ALL {
+                aims.push(flat(results, of, axis, stdio));
+            }
         }
     }
     aims
@@ -116,23 +136,27 @@ fn of_launches(results: &Results) -> Vec<Aim> {
 /// The ratio of two contenders in a parent that has nothing much. Each axis's first point is such a
 /// parent; of their ratios this is the median.
 fn base_ratio(results: &Results, stdio: Stdio, of: Kind, to: Kind) -> Option<f64> {
+    base_ratio_of(results, |rows| blocked_ratio(rows, stdio, of, to))
+}
+
+fn base_ratio_of(results: &Results, ratio: impl Fn(&[Row]) -> Option<f64>) -> Option<f64> {
     let first = |&axis| results.measured(axis).next();
     let rows = Axis::ALL.iter().filter_map(first).map(|point| &point.rows);
-    let mut ratios: Vec<f64> = rows.filter_map(|rows| blocked_ratio(rows, stdio, of, to)).collect();
+    let mut ratios: Vec<f64> = rows.filter_map(|rows| ratio(rows)).collect();
     ratios.sort_unstable_by(f64::total_cmp);
     let (upper, lower) = (ratios.len() / 2, ratios.len().checked_sub(1)? / 2);
     Some(f64::midpoint(ratios[lower], ratios[upper]))
 }
 
-/// A plan at the axis's last point that could be measured, against its first.
-fn flat(results: &Results, axis: Axis, stdio: Stdio) -> Aim {
-    let row = |point| find(point, Kind::EmbryoPlan, stdio);
+/// A contender at the axis's last point that could be measured, against its first.
+fn flat(results: &Results, of: Kind, axis: Axis, stdio: Stdio) -> Aim {
+    let row = |point| find(point, of, stdio);
     let points: Vec<_> = results.measured(axis).collect();
     let ends = points.first().zip(points.last()).filter(|_| points.len() > 1);
     let measured = ends.and_then(|(first, last)| Some(ratio(row(&last.rows)?, row(&first.rows)?)));
     let span = ends.map_or(String::new(), |(first, last)| {
         format!(" {} to {}", axis.label(first.value), axis.label(last.value))
     });
-    let label = Kind::EmbryoPlan.label();
+    let label = of.label();
     Aim::at_most(format!("{label}, {}{span}, {}", axis.title(), stdio.label()), FLAT_MAX, measured)
 }

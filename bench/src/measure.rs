@@ -115,6 +115,7 @@ impl Lane {
             Ok(_) => {}
             Err(error) => self.failures.add(&error),
         }
+        self.contender.settle();
         self.spent_ns += now_ns() - started_ns;
     }
 }

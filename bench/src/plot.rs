@@ -257,6 +257,8 @@ impl Style {
             Kind::EmbryoStrict => (RGBColor(86, 180, 233), 2, true),
             Kind::EmbryoCommand => (RGBColor(86, 180, 233), 2, false),
             Kind::EmbryoSeed => (RGBColor(2, 158, 115), 2, true),
+            Kind::EmbryoHatchery => (RGBColor(204, 120, 188), 3, true),
+            Kind::EmbryoHatcheryFixed => (RGBColor(204, 120, 188), 2, false),
         };
         Self { color, width, filled }
     }

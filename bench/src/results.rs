@@ -103,6 +103,12 @@ pub(crate) fn blocked_ratio(rows: &[Row], stdio: Stdio, of: Kind, to: Kind) -> O
     Some(ratio(find(rows, of, stdio)?, find(rows, to, stdio)?))
 }
 
+/// How the time to the child's first instruction of one contender relates to another's, at the median.
+pub(crate) fn first_ratio(rows: &[Row], stdio: Stdio, of: Kind, to: Kind) -> Option<f64> {
+    let first_ns = |kind| Some(find(rows, kind, stdio)?.first_instruction.p50_ns as f64);
+    Some(first_ns(of)? / first_ns(to)?)
+}
+
 /// The ratio of two rows' medians of blocked time.
 pub(crate) fn ratio(of: &Row, to: &Row) -> f64 {
     of.blocked.p50_ns as f64 / to.blocked.p50_ns as f64

@@ -28,7 +28,8 @@ pub(crate) const KINDS: &[Kind] = &[
     Kind::StdCommand,
     Kind::EmbryoPlan,
     Kind::EmbryoCommand,
-    // The hatchery's place.
+    Kind::EmbryoHatchery,
+    Kind::EmbryoHatcheryFixed,
 ];
 /// Threads that launch at the same time.
 pub(crate) const THREADS: [usize; 3] = [1, 2, 8];
