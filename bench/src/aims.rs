@@ -110,7 +110,17 @@ fn of_launches(results: &Results) -> Vec<Aim> {
             aims.push(Aim::at_most(what, limit, base_ratio(results, stdio, of, to)));
         }
     }
-    for of in [Kind::EmbryoHatchery, Kind::EmbryoHatcheryFixed] {
+    let flat_kinds: &[Kind] = match results.pinned {
+        // On its creator's CPU a child that is woken runs at once, and the call seems to take as long
+        // as the child: then nothing can be said of a hatchery's caller.
+        true => &[Kind::EmbryoPlan],
+        false => &[Kind::EmbryoPlan, Kind::EmbryoHatchery],
+    };
+    let hatcheries: &[Kind] = match results.pinned {
+        true => &[],
+        false => &[Kind::EmbryoHatchery, Kind::EmbryoHatcheryFixed],
+    };
+    for &of in hatcheries {
         for stdio in Stdio::ALL {
             let what = |time| {
                 let to = Kind::PosixSpawn.label();
@@ -123,7 +133,7 @@ fn of_launches(results: &Results) -> Vec<Aim> {
             aims.push(Aim::at_most(what("first instruction"), HATCHERY_FIRST_MAX, first));
         }
     }
-    for of in [Kind::EmbryoPlan, Kind::EmbryoHatchery] {
+    for &of in flat_kinds {
         for &axis in Axis::ALL {
             for stdio in Stdio::ALL {
                 aims.push(flat(results, of, axis, stdio));

@@ -70,7 +70,7 @@ pub(crate) fn seed(spec: &ChildSpec) -> io::Result<Box<dyn Contender>> {
 pub(crate) fn hatchery(spec: &ChildSpec, fixed: bool) -> io::Result<Box<dyn Contender>> {
     let hatchery = Hatchery::builder().size(HATCHERY_SIZE).authority_is_fixed(fixed).build()?;
     let plan = build(spec, Ignored::AllButPipe)?;
-    Ok(Box::new(Hatched { plan, hatchery, pipes: None, refilling: false }))
+    Ok(Box::new(Hatched { plan, hatchery, pipes: None, left: 0 }))
 }
 
 /// embryo::Command.
@@ -159,8 +159,8 @@ struct Hatched {
     plan: Plan,
     hatchery: Hatchery,
     pipes: Option<WriteEnds>,
-    /// Whether the last launch had more embryos made.
-    refilling: bool,
+    /// Embryos that there were after the last launch.
+    left: usize,
 }
 
 impl Contender for Hatched {
@@ -170,16 +170,16 @@ impl Contender for Hatched {
     }
 
     fn launch(&mut self) -> io::Result<Launched> {
-        let before = self.hatchery.len();
         let launching = with_grants(self.pipes.as_ref(), |grants| {
             self.hatchery.spawn(&self.plan, grants).map_err(io::Error::from)
         })?;
-        self.refilling |= self.hatchery.len() >= before;
         Ok(Launched::Embryo(Running::Launching(launching)))
     }
 
     fn settle(&mut self) {
-        if std::mem::take(&mut self.refilling) {
+        // A launch takes one. If there are not fewer, it had more of them made.
+        let left = self.hatchery.len();
+        if left >= std::mem::replace(&mut self.left, left) {
             thread::sleep(REFILL_PAUSE);
         }
     }
