@@ -12,7 +12,7 @@ use crate::contender::Kind;
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(crate) struct Args {
-    /// Smaller points and a smaller budget: done in less than 40 seconds.
+    /// Smaller points and a smaller budget: done in less than 45 seconds.
     #[arg(long)]
     pub(crate) quick: bool,
     /// At most this many rounds a point; fewer where a point's time runs out first.
