@@ -3,24 +3,52 @@
 use serde::Serialize;
 
 use crate::axis::Axis;
+use crate::batch::{self, Batch, Job, Way};
 use crate::contender::Kind;
-use crate::results::{Results, blocked_ratio, find, ratio};
+use crate::results::{Results, Row, blocked_ratio, find, first_ratio, ratio};
 use crate::stdio::Stdio;
 
-/// One aim: a ratio of two medians of the caller's blocked time, and the most it may be.
+/// One aim: a ratio of two medians, and its bound.
 #[derive(Debug, Serialize)]
 pub(crate) struct Aim {
     pub(crate) what: String,
+    pub(crate) bound: Bound,
     pub(crate) limit: f64,
     /// Rounded to two decimals; `None` if one of the two was not measured.
     pub(crate) measured: Option<f64>,
     pub(crate) met: Option<bool>,
 }
 
+/// On which side of its limit a ratio is to be.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Bound {
+    AtMost,
+    AtLeast,
+}
+
+impl Bound {
+    /// As it is written between the two.
+    pub(crate) fn sign(self) -> &'static str {
+        match self {
+            Self::AtMost => "<=",
+            Self::AtLeast => ">=",
+        }
+    }
+}
+
 impl Aim {
-    fn new(what: String, limit: f64, measured: Option<f64>) -> Self {
+    fn new(what: String, bound: Bound, limit: f64, measured: Option<f64>) -> Self {
         let measured = measured.map(|ratio| (ratio * 100.0).round() / 100.0);
-        Self { what, limit, measured, met: measured.map(|ratio| ratio <= limit) }
+        let met = measured.map(|ratio| match bound {
+            Bound::AtMost => ratio <= limit,
+            Bound::AtLeast => ratio >= limit,
+        });
+        Self { what, bound, limit, measured, met }
+    }
+
+    fn at_most(what: String, limit: f64, measured: Option<f64>) -> Self {
+        Self::new(what, Bound::AtMost, limit, measured)
     }
 }
 
@@ -33,8 +61,43 @@ const FLAT_MAX: f64 = 1.25;
 /// The seed, which is a whole program more, against glibc's posix_spawn.
 const SEED_TO_POSIX_SPAWN_MAX: f64 = 1.5;
 
-/// Judges every aim.
+/// An op with a hundred in a message against one that travels alone: how many times cheaper.
+const BATCHED_MIN: f64 = 20.0;
+const BATCHED_SIZE: usize = 100;
+
+/// A hatchery's call, which does not wait for the child, against glibc's posix_spawn.
+const HATCHERY_TO_POSIX_SPAWN_MAX: f64 = 0.25;
+/// From the call to its child's first instruction, against the same.
+const HATCHERY_FIRST_MAX: f64 = 1.0;
+
+/// Judges every aim of the parts that were measured.
 pub(crate) fn judge(results: &Results) -> Vec<Aim> {
+    let mut aims = Vec::new();
+    if !results.points.is_empty() {
+        aims.extend(of_launches(results));
+    }
+    if !results.batching.is_empty() {
+        aims.extend(of_batches(&results.batching));
+    }
+    aims
+}
+
+/// What batching is worth, for each way that embryo has.
+fn of_batches(batches: &[Batch]) -> Vec<Aim> {
+    let mut aims = Vec::new();
+    for job in Job::ALL {
+        for way in [Way::Messages, Way::MessagesPrebuilt, Way::MessagesWithFile] {
+            if let Some(worth) = batch::worth(batches, job, way, BATCHED_SIZE) {
+                let (job, way) = (job.label(), way.label());
+                let what = format!("{way}: {job}, 1 op / {BATCHED_SIZE} ops");
+                aims.push(Aim::new(what, Bound::AtLeast, BATCHED_MIN, Some(worth)));
+            }
+        }
+    }
+    aims
+}
+
+fn of_launches(results: &Results) -> Vec<Aim> {
     let mut aims = Vec::new();
     let pairs = [
         (Kind::EmbryoPlan, Kind::PosixSpawn, PLAN_TO_POSIX_SPAWN_MAX),
@@ -44,12 +107,37 @@ pub(crate) fn judge(results: &Results) -> Vec<Aim> {
     for (of, to, limit) in pairs {
         for stdio in Stdio::ALL {
             let what = format!("{} / {}, {}", of.label(), to.label(), stdio.label());
-            aims.push(Aim::new(what, limit, base_ratio(results, stdio, of, to)));
+            aims.push(Aim::at_most(what, limit, base_ratio(results, stdio, of, to)));
         }
     }
-    for &axis in Axis::ALL {
+    let flat_kinds: &[Kind] = match results.pinned {
+        // On its creator's CPU a child that is woken runs at once, and the call seems to take as long
+        // as the child: then nothing can be said of a hatchery's caller.
+        true => &[Kind::EmbryoPlan],
+        false => &[Kind::EmbryoPlan, Kind::EmbryoHatchery],
+    };
+    let hatcheries: &[Kind] = match results.pinned {
+        true => &[],
+        false => &[Kind::EmbryoHatchery, Kind::EmbryoHatcheryFixed],
+    };
+    for &of in hatcheries {
         for stdio in Stdio::ALL {
-            aims.push(flat(results, axis, stdio));
+            let what = |time| {
+                let to = Kind::PosixSpawn.label();
+                format!("{} / {to}, {time}, {}", of.label(), stdio.label())
+            };
+            let blocked = base_ratio(results, stdio, of, Kind::PosixSpawn);
+            aims.push(Aim::at_most(what("blocked"), HATCHERY_TO_POSIX_SPAWN_MAX, blocked));
+            let first =
+                base_ratio_of(results, |rows| first_ratio(rows, stdio, of, Kind::PosixSpawn));
+            aims.push(Aim::at_most(what("first instruction"), HATCHERY_FIRST_MAX, first));
+        }
+    }
+    for &of in flat_kinds {
+        for &axis in Axis::ALL {
+            for stdio in Stdio::ALL {
+                aims.push(flat(results, of, axis, stdio));
+            }
         }
     }
     aims
@@ -58,23 +146,27 @@ pub(crate) fn judge(results: &Results) -> Vec<Aim> {
 /// The ratio of two contenders in a parent that has nothing much. Each axis's first point is such a
 /// parent; of their ratios this is the median.
 fn base_ratio(results: &Results, stdio: Stdio, of: Kind, to: Kind) -> Option<f64> {
+    base_ratio_of(results, |rows| blocked_ratio(rows, stdio, of, to))
+}
+
+fn base_ratio_of(results: &Results, ratio: impl Fn(&[Row]) -> Option<f64>) -> Option<f64> {
     let first = |&axis| results.measured(axis).next();
     let rows = Axis::ALL.iter().filter_map(first).map(|point| &point.rows);
-    let mut ratios: Vec<f64> = rows.filter_map(|rows| blocked_ratio(rows, stdio, of, to)).collect();
+    let mut ratios: Vec<f64> = rows.filter_map(|rows| ratio(rows)).collect();
     ratios.sort_unstable_by(f64::total_cmp);
     let (upper, lower) = (ratios.len() / 2, ratios.len().checked_sub(1)? / 2);
     Some(f64::midpoint(ratios[lower], ratios[upper]))
 }
 
-/// A plan at the axis's last point that could be measured, against its first.
-fn flat(results: &Results, axis: Axis, stdio: Stdio) -> Aim {
-    let row = |point| find(point, Kind::EmbryoPlan, stdio);
+/// A contender at the axis's last point that could be measured, against its first.
+fn flat(results: &Results, of: Kind, axis: Axis, stdio: Stdio) -> Aim {
+    let row = |point| find(point, of, stdio);
     let points: Vec<_> = results.measured(axis).collect();
     let ends = points.first().zip(points.last()).filter(|_| points.len() > 1);
     let measured = ends.and_then(|(first, last)| Some(ratio(row(&last.rows)?, row(&first.rows)?)));
     let span = ends.map_or(String::new(), |(first, last)| {
         format!(" {} to {}", axis.label(first.value), axis.label(last.value))
     });
-    let label = Kind::EmbryoPlan.label();
-    Aim::new(format!("{label}, {}{span}, {}", axis.title(), stdio.label()), FLAT_MAX, measured)
+    let label = of.label();
+    Aim::at_most(format!("{label}, {}{span}, {}", axis.title(), stdio.label()), FLAT_MAX, measured)
 }

@@ -53,6 +53,16 @@ pub(crate) fn read_first_ns(pipe: BorrowedFd<'_>) -> io::Result<u64> {
     read_words::<1>(pipe).map(|[first]| first)
 }
 
+/// Takes one child's answer out of a pipe that may hold those of several, whichever is the first.
+pub(crate) fn take_any_answer(pipe: BorrowedFd<'_>) -> io::Result<u64> {
+    // A child writes its eight bytes at once, and nobody reads fewer.
+    let mut bytes = [0; size_of::<u64>()];
+    match rustix::io::read(pipe, &mut bytes)? {
+        size if size == bytes.len() => Ok(u64::from_ne_bytes(bytes)),
+        size => Err(io::Error::other(format!("the child wrote {size} bytes instead of 8"))),
+    }
+}
+
 /// In what state a child was started.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct State {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
 use crate::axis::Axis;
 use crate::contender::Kind;
@@ -12,7 +12,7 @@ use crate::contender::Kind;
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(crate) struct Args {
-    /// Smaller points and a smaller budget: done in less than 40 seconds.
+    /// Smaller points and a smaller budget: done in less than 45 seconds.
     #[arg(long)]
     pub(crate) quick: bool,
     /// At most this many rounds a point; fewer where a point's time runs out first.
@@ -30,9 +30,33 @@ pub(crate) struct Args {
     /// Let the scheduler choose the CPU of each child, instead of keeping to one.
     #[arg(long)]
     pub(crate) unpinned: bool,
+    /// Only these parts of the benchmark; may be given more than once.
+    #[arg(long, value_enum, value_name = "PART")]
+    pub(crate) only: Vec<Part>,
     /// Leave out the stalls that another thread sees.
     #[arg(long)]
     pub(crate) no_stall: bool,
+}
+
+/// A part of the benchmark that can be measured by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    /// Launches, along the axes.
+    Launches,
+    /// The stalls of a thread that writes to much memory.
+    Stalls,
+    /// Making an embryo, and abandoning it.
+    Create,
+    /// Many ops in a message against one, ptrace and process_vm_writev.
+    Batching,
+    /// Launches a second from several threads, and the stalls of a thread that only reads the clock.
+    Throughput,
+}
+
+impl Part {
+    /// Every part, in the order in which they are measured.
+    pub(crate) const ALL: &[Self] =
+        &[Self::Launches, Self::Create, Self::Batching, Self::Throughput, Self::Stalls];
 }
 
 /// How much is measured.
@@ -52,6 +76,32 @@ pub(crate) struct Settings {
     /// A point starts no further round after this time.
     pub(crate) point_budget: Duration,
     pub(crate) stall: Option<StallSettings>,
+    pub(crate) create: Option<CreateSettings>,
+    pub(crate) batching: Option<BatchSettings>,
+    pub(crate) throughput: Option<ThroughputSettings>,
+}
+
+/// How the making of embryos is measured.
+#[derive(Debug)]
+pub(crate) struct CreateSettings {
+    pub(crate) rounds_max: u32,
+    pub(crate) budget: Duration,
+}
+
+/// How the worth of batches is measured.
+#[derive(Debug)]
+pub(crate) struct BatchSettings {
+    /// Bursts of each way at most.
+    pub(crate) rounds_max: u32,
+    pub(crate) budget: Duration,
+}
+
+/// How the launches of several threads are measured.
+#[derive(Debug)]
+pub(crate) struct ThroughputSettings {
+    /// Slices of each kind for each contender and each number of threads.
+    pub(crate) slices: u32,
+    pub(crate) slice: Duration,
 }
 
 /// How the stalls are measured.
@@ -79,16 +129,33 @@ impl Args {
             slice: Duration::from_millis(if quick { 300 } else { 500 }),
             launch_interval: Duration::from_millis(20),
         };
+        let create = CreateSettings {
+            rounds_max,
+            budget: Duration::from_millis(if quick { 500 } else { 10_000 }),
+        };
+        let batching = BatchSettings {
+            rounds_max,
+            budget: Duration::from_millis(if quick { 1500 } else { 20_000 }),
+        };
+        let throughput = ThroughputSettings {
+            slices: if quick { 2 } else { 6 },
+            slice: Duration::from_millis(if quick { 60 } else { 500 }),
+        };
+        let parts = chosen(&self.only, Part::ALL);
+        let launches = parts.contains(&Part::Launches);
         Settings {
             quick,
-            axes: chosen(&self.axis, Axis::ALL),
+            axes: if launches { chosen(&self.axis, Axis::ALL) } else { Vec::new() },
             kinds: chosen(&self.contender, Kind::ALL),
             warm_up_rounds: if quick { 2 } else { 5 },
             rounds_min: rounds_max.min(5),
             rounds_max,
             pinned: !self.unpinned,
             point_budget: Duration::from_millis(if quick { 1500 } else { 20_000 }),
-            stall: (!self.no_stall).then_some(stall),
+            stall: (!self.no_stall && parts.contains(&Part::Stalls)).then_some(stall),
+            create: parts.contains(&Part::Create).then_some(create),
+            batching: parts.contains(&Part::Batching).then_some(batching),
+            throughput: parts.contains(&Part::Throughput).then_some(throughput),
         }
     }
 }

@@ -26,6 +26,10 @@ pub(crate) trait Contender {
 
     /// Launches the child. This is timed, from call to return.
     fn launch(&mut self) -> io::Result<Running>;
+
+    /// Waits until whatever a launch leaves to be done later has been done, where it would fall into
+    /// the time of the contender whose turn is next. This is not timed.
+    fn settle(&mut self) {}
 }
 
 /// A child that has been launched, in the form in which the contender hands it out.
@@ -73,6 +77,10 @@ pub(crate) enum Kind {
     EmbryoCommand,
     /// The same plan, sent through the seed.
     EmbryoSeed,
+    /// The same plan, from a hatchery of 64. The call returns before the child has started.
+    EmbryoHatchery,
+    /// The same, with the promise that the caller's authority stays what it is.
+    EmbryoHatcheryFixed,
 }
 
 impl Kind {
@@ -86,6 +94,8 @@ impl Kind {
         Self::EmbryoStrict,
         Self::EmbryoCommand,
         Self::EmbryoSeed,
+        Self::EmbryoHatchery,
+        Self::EmbryoHatcheryFixed,
     ];
 
     /// The contender's name in a table.
@@ -99,6 +109,8 @@ impl Kind {
             Self::EmbryoStrict => "embryo strict",
             Self::EmbryoCommand => "embryo Command",
             Self::EmbryoSeed => "embryo seed",
+            Self::EmbryoHatchery => "hatchery",
+            Self::EmbryoHatcheryFixed => "hatchery, fixed",
         }
     }
 
@@ -116,6 +128,8 @@ impl Kind {
             Self::EmbryoStrict => embryo::strict(spec),
             Self::EmbryoCommand => embryo::command(spec),
             Self::EmbryoSeed => embryo::seed(spec),
+            Self::EmbryoHatchery => embryo::hatchery(spec, false),
+            Self::EmbryoHatcheryFixed => embryo::hatchery(spec, true),
         }
     }
 }

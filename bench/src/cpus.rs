@@ -40,6 +40,12 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
+    /// One CPU and the others, of those that the calling thread may use; `None` if there is but one.
+    pub(crate) fn here() -> Option<Self> {
+        let parts = Self::of(&sched_getaffinity(None).ok()?);
+        (parts.others.count() > 0).then_some(parts)
+    }
+
     /// The parts of `all`.
     pub(crate) fn of(all: &CpuSet) -> Self {
         let (mut last, mut others) = (CpuSet::new(), *all);

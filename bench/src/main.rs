@@ -27,12 +27,14 @@ use crate::stdio::{OwnStdout, Stdio};
 mod aims;
 mod axis;
 mod ballast;
+mod batch;
 mod child;
 mod cleanup;
 mod cli;
 mod clock;
 mod contender;
 mod cpus;
+mod create;
 mod machine;
 mod mapping;
 mod measure;
@@ -45,6 +47,7 @@ mod stall;
 mod stats;
 mod stdio;
 mod table;
+mod throughput;
 
 type Failed = Box<dyn std::error::Error>;
 
@@ -94,6 +97,9 @@ fn measure_all(settings: &mut Settings, child: &Path) -> Result<Results, Failed>
         pinned: settings.pinned,
         rounds_max: settings.rounds_max,
         points: Vec::new(),
+        creation: None,
+        batching: Vec::new(),
+        throughput: Vec::new(),
         stalls: Vec::new(),
         aims: Vec::new(),
         left_out,
@@ -109,7 +115,27 @@ fn measure_all(settings: &mut Settings, child: &Path) -> Result<Results, Failed>
             results.failures.extend(failures);
         }
     }
+    if let Some(create) = &settings.create {
+        eprintln!("creation of embryos");
+        let creation = create::measure(create, &spec, &own);
+        results.creation = Some(creation.map_err(|error| format!("creation: {error}"))?);
+    }
+    if let Some(batching) = &settings.batching {
+        eprintln!("batching");
+        let batching = batch::measure(batching, &mut shuffler);
+        results.batching = batching.map_err(|error| format!("batching: {error}"))?;
+    }
     drop(confined);
+    if let Some(throughput) = &settings.throughput {
+        eprintln!("throughput");
+        let rows = throughput::measure(&settings.kinds, &spec, throughput, &own, &mut shuffler);
+        let rows = rows.map_err(|error| format!("throughput: {error}"))?;
+        let failures = rows.iter().filter_map(|row| {
+            failure(row.contender?, format!("{} threads", row.threads), &row.failures)
+        });
+        results.failures.extend(failures);
+        results.throughput = rows;
+    }
     if let Some(stall) = &settings.stall {
         eprintln!("stalls");
         let stalls = stall::measure(&settings.kinds, &spec, stall, &own, &mut shuffler)?;
@@ -199,6 +225,16 @@ fn write_files(results: &Results, settings: &Settings, out: &Path) -> Result<(),
             plot::draw(results, axis, &settings.kinds, &path)?;
             println!("Written: {}", path.display());
         }
+    }
+    if !results.batching.is_empty() {
+        let path = out.join("batching.svg");
+        plot::draw_batching(&results.batching, &path)?;
+        println!("Written: {}", path.display());
+    }
+    if !results.throughput.is_empty() {
+        let path = out.join("throughput.svg");
+        plot::draw_throughput(&results.throughput, &path)?;
+        println!("Written: {}", path.display());
     }
     Ok(())
 }

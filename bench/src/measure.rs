@@ -64,6 +64,12 @@ impl Failures {
         self.first.get_or_insert_with(|| error.to_string());
     }
 
+    /// Adds another's.
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.count += other.count;
+        self.first = self.first.take().or(other.first);
+    }
+
     /// Whether there were so many that going on would say nothing more.
     pub(crate) fn too_many(&self) -> bool {
         self.count >= FAILURES_MAX
@@ -109,6 +115,7 @@ impl Lane {
             Ok(_) => {}
             Err(error) => self.failures.add(&error),
         }
+        self.contender.settle();
         self.spent_ns += now_ns() - started_ns;
     }
 }
@@ -154,6 +161,24 @@ pub(crate) fn launch_timed(
     own: &OwnStdout,
 ) -> io::Result<()> {
     launch_once(contender, stdio, own, child::read_first_ns).map(drop)
+}
+
+/// Launches a child, reaps it, and returns for how long the call blocked its caller.
+pub(crate) fn launch_blocked(
+    contender: &mut dyn Contender,
+    stdio: Stdio,
+    own: &OwnStdout,
+) -> io::Result<u64> {
+    launch_once(contender, stdio, own, child::read_first_ns).map(|launch| launch.blocked_ns)
+}
+
+/// Launches a child and reaps it while other threads do the same. All children answer to one pipe,
+/// so the answer that is taken need not be this child's.
+pub(crate) fn launch_among_others(
+    contender: &mut dyn Contender,
+    own: &OwnStdout,
+) -> io::Result<()> {
+    launch_once(contender, Stdio::Inherited, own, child::take_any_answer).map(drop)
 }
 
 /// Launches a child that reports the state it was started in, and compares.

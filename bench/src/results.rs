@@ -4,12 +4,15 @@ use serde::Serialize;
 
 use crate::aims::Aim;
 use crate::axis::Axis;
+use crate::batch::Batch;
 use crate::contender::Kind;
+use crate::create::Creation;
 use crate::machine::Machine;
 use crate::measure::Times;
 use crate::stall::Stall;
 use crate::stats::Spread;
 use crate::stdio::Stdio;
+use crate::throughput::Throughput;
 
 /// One run.
 #[derive(Debug, Serialize)]
@@ -20,6 +23,12 @@ pub(crate) struct Results {
     pub(crate) pinned: bool,
     pub(crate) rounds_max: u32,
     pub(crate) points: Vec<Point>,
+    /// Making and abandoning embryos.
+    pub(crate) creation: Option<Creation>,
+    /// Ops in messages of several sizes, and by other ways.
+    pub(crate) batching: Vec<Batch>,
+    /// Launches a second from several threads.
+    pub(crate) throughput: Vec<Throughput>,
     pub(crate) stalls: Vec<Stall>,
     pub(crate) aims: Vec<Aim>,
     /// Contenders that could not be had here.
@@ -92,6 +101,12 @@ pub(crate) fn find(rows: &[Row], contender: Kind, stdio: Stdio) -> Option<&Row> 
 /// How the caller's blocked time of one contender relates to another's, at the median.
 pub(crate) fn blocked_ratio(rows: &[Row], stdio: Stdio, of: Kind, to: Kind) -> Option<f64> {
     Some(ratio(find(rows, of, stdio)?, find(rows, to, stdio)?))
+}
+
+/// How the time to the child's first instruction of one contender relates to another's, at the median.
+pub(crate) fn first_ratio(rows: &[Row], stdio: Stdio, of: Kind, to: Kind) -> Option<f64> {
+    let first_ns = |kind| Some(find(rows, kind, stdio)?.first_instruction.p50_ns as f64);
+    Some(first_ns(of)? / first_ns(to)?)
 }
 
 /// The ratio of two rows' medians of blocked time.

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::thread::sched_getaffinity;
 use serde::Serialize;
 
 use crate::child::ChildSpec;
@@ -87,7 +86,8 @@ pub(crate) fn measure(
         let contender = kind.prepare(spec).map_err(|error| format!("{}: {error}", kind.label()))?;
         lanes.push(Lane::new(Some(kind), Some(contender)));
     }
-    let cpus = part_cpus();
+    // One CPU for the walking thread and the others for the launches, if there are two.
+    let cpus = Parts::here();
     // From the launching thread its children inherit the CPUs, so that what the other thread sees
     // is the memory that it shares with them and not a CPU.
     let _launcher = cpus.as_ref().and_then(|cpus| Confined::to(&cpus.others).ok());
@@ -125,12 +125,6 @@ fn slice(
         lane.gaps.merge(&gaps);
         lane.slices_max_ns.push(gaps.max_ns());
     }
-}
-
-/// One CPU for the walking thread and the others for the launches, if there are two.
-fn part_cpus() -> Option<Parts> {
-    let parts = Parts::of(&sched_getaffinity(None).ok()?);
-    (parts.others.count() > 0).then_some(parts)
 }
 
 /// Writes to page after page until `done`, and notes the time between every two writes.

@@ -3,11 +3,14 @@
 use std::io::{self, Write};
 
 use crate::axis::Axis;
+use crate::batch::{self, BURST, Batch, Job, SIZES, Way};
 use crate::contender::Kind;
+use crate::create::Creation;
 use crate::results::{Point, Results, Row, blocked_ratio, find, ratio};
 use crate::stall::Stall;
 use crate::stats::Spread;
 use crate::stdio::Stdio;
+use crate::throughput::Throughput;
 
 const NAME: usize = 15;
 
@@ -35,6 +38,11 @@ pub(crate) fn write(results: &Results, kinds: &[Kind], to: &mut impl Write) -> i
             summary(results, axis, stdio, kinds, to)?;
         }
     }
+    if let Some(creation) = &results.creation {
+        self::creation(creation, to)?;
+    }
+    batching(&results.batching, to)?;
+    throughput(&results.throughput, to)?;
     stalls(&results.stalls, to)?;
     aims(results, to)?;
     troubles(results, to)
@@ -112,6 +120,96 @@ fn summary(
     Ok(())
 }
 
+fn creation(creation: &Creation, to: &mut impl Write) -> io::Result<()> {
+    writeln!(to, "\nAn embryo's making and its end ({} embryos)", creation.embryos)?;
+    writeln!(to, "  {:<NAME$} |{:>8}{:>8}{:>8} |  p50 against", "", "p10", "p50", "p99")?;
+    let base = creation.posix_spawn_blocked;
+    let against = Kind::PosixSpawn.label();
+    writeln!(to, "  {:<NAME$} |{:>24} |{against:>13}", "", "")?;
+    for (label, times) in
+        [("create", creation.create), ("abandon", creation.abandon), (against, base)]
+    {
+        let ratio = times.p50_ns as f64 / base.p50_ns as f64;
+        writeln!(to, "  {label:<NAME$} |{} |{ratio:>13.2}", spread(times))?;
+    }
+    Ok(())
+}
+
+/// One line a way: what an op costs by the size of its message.
+fn batching(batches: &[Batch], to: &mut impl Write) -> io::Result<()> {
+    const NAME: usize = 20;
+    for job in Job::ALL {
+        let of_job = || batches.iter().filter(move |batch| batch.job == job);
+        let Some(bursts) = of_job().map(|batch| batch.bursts).max() else { continue };
+        let ptrace = batch::op_ns(batches, job, Way::Ptrace, 1);
+        writeln!(to, "\nOne op, p50 of {bursts} bursts of {BURST}: {}", job.label())?;
+        writeln!(
+            to,
+            "  {:<NAME$} |{:^40} |{:>10} |{:>10}",
+            "", "ops in a message", "1 op/100", "ptrace/"
+        )?;
+        write!(to, "  {:<NAME$} |", "")?;
+        for size in SIZES {
+            write!(to, "{size:>10}")?;
+        }
+        writeln!(to, " |{:>10} |{:>10}", "", "best")?;
+        for way in Way::ALL.into_iter().filter(|&way| of_job().any(|batch| batch.way == way)) {
+            let cell = |size| batch::op_ns(batches, job, way, size);
+            write!(to, "  {:<NAME$} |", way.label())?;
+            for size in SIZES {
+                write!(to, "{:>10}", cell(size).map_or_else(|| "-".to_owned(), us))?;
+            }
+            let best = SIZES.into_iter().filter_map(cell).min();
+            let gain = ptrace.zip(best).map(|(ptrace, best)| ptrace as f64 / best as f64);
+            let worth = decimal(batch::worth(batches, job, way, 100));
+            writeln!(to, " |{worth:>10} |{:>10}", decimal(gain))?;
+        }
+    }
+    Ok(())
+}
+
+fn throughput(rows: &[Throughput], to: &mut impl Write) -> io::Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    writeln!(to, "\nLaunches a second, and the stalls of a thread that only reads the clock")?;
+    if rows.iter().any(|row| !row.own_cpu) {
+        writeln!(to, "  (it shares its CPU with the launches: there is only one)")?;
+    }
+    writeln!(
+        to,
+        "  {:<NAME$} |{:>8}{:>12}{:>13} |{:>10}{:>12}{:>16}{:>10}",
+        "",
+        "threads",
+        "launches/s",
+        "posix_spawn",
+        "launches",
+        "longest",
+        "longest, median",
+        "p99.9"
+    )?;
+    for row in rows {
+        let base = rows
+            .iter()
+            .find(|base| base.contender == Some(Kind::PosixSpawn) && base.threads == row.threads);
+        let against = base.map(|base| row.per_second / base.per_second);
+        let dash = |text: String| if row.contender.is_some() { text } else { "-".to_owned() };
+        writeln!(
+            to,
+            "  {:<NAME$} |{:>8}{:>12}{:>13} |{:>10}{:>12}{:>16}{:>10}",
+            row.contender.map_or("(no launches)", Kind::label),
+            dash(row.threads.to_string()),
+            dash(format!("{:.0}", row.per_second)),
+            decimal(against),
+            row.stall_launches,
+            us(row.stall_max_ns),
+            us(row.stall_slice_max_p50_ns),
+            us(row.stall_p999_ns),
+        )?;
+    }
+    Ok(())
+}
+
 fn stalls(stalls: &[Stall], to: &mut impl Write) -> io::Result<()> {
     if stalls.is_empty() {
         return Ok(());
@@ -141,7 +239,10 @@ fn stalls(stalls: &[Stall], to: &mut impl Write) -> io::Result<()> {
 }
 
 fn aims(results: &Results, to: &mut impl Write) -> io::Result<()> {
-    writeln!(to, "\nAims: ratios of medians of the caller's blocked time")?;
+    if results.aims.is_empty() {
+        return Ok(());
+    }
+    writeln!(to, "\nAims: ratios of medians, of the caller's blocked time or of an op's")?;
     for aim in &results.aims {
         let verdict = match aim.met {
             Some(true) => "met",
@@ -150,9 +251,10 @@ fn aims(results: &Results, to: &mut impl Write) -> io::Result<()> {
         };
         writeln!(
             to,
-            "  {:<58} {:>6} <= {:.2}  {verdict}",
+            "  {:<58} {:>6} {} {:.2}  {verdict}",
             aim.what,
             decimal(aim.measured),
+            aim.bound.sign(),
             aim.limit
         )?;
     }
@@ -167,6 +269,11 @@ fn troubles(results: &Results, to: &mut impl Write) -> io::Result<()> {
         if let Some(reason) = &point.skipped {
             let label = point.axis.label(point.value);
             writeln!(to, "\nSKIPPED: {} {label}: {reason}", point.axis.title())?;
+        }
+    }
+    for batch in results.batching.iter().filter(|batch| batch.ops_per_message == 1) {
+        if let Some(reason) = &batch.skipped {
+            writeln!(to, "\nSKIPPED: {}: {}: {reason}", batch.way.label(), batch.job.label())?;
         }
     }
     for failure in &results.failures {

@@ -1,27 +1,45 @@
-//! embryo's three ways: a plan, the same plan through the seed, and its Command.
+//! embryo's ways: a plan, the same plan through the seed and from a hatchery, and its Command.
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::process::ExitStatus;
+use std::thread;
+use std::time::Duration;
 
-use ::embryo::{Command, ExecFlags, Keep, Op, Plan, Process, SpawnOptions, Stdio};
+use ::embryo::{
+    Command, ExecFlags, Hatchery, Keep, Launching, Op, Plan, Process, SpawnOptions, Stdio,
+};
 
 use super::{Contender, Running as Launched};
 use crate::child::ChildSpec;
 use crate::stdio::WriteEnds;
 
-/// A process as embryo hands it out.
+/// What embryo hands out.
 #[derive(Debug)]
-pub(crate) struct Running(Process);
+pub(crate) enum Running {
+    /// A process that has started.
+    Started(Process),
+    /// One from a hatchery, of which nobody has asked yet whether it has.
+    Launching(Launching),
+}
 
 impl Running {
     /// Waits for the child's end and reaps it.
-    pub(crate) fn wait(mut self) -> io::Result<ExitStatus> {
-        self.0.wait().map_err(io::Error::from)
+    pub(crate) fn wait(self) -> io::Result<ExitStatus> {
+        let mut process = match self {
+            Self::Started(process) => process,
+            Self::Launching(launching) => launching.wait()?,
+        };
+        process.wait().map_err(io::Error::from)
     }
 }
+
+/// Embryos that a hatchery keeps ready.
+const HATCHERY_SIZE: u32 = 64;
+/// Longer than it takes to make half of them, which is what a hatchery has made at a time.
+const REFILL_PAUSE: Duration = Duration::from_millis(10);
 
 /// What of the caller's ignored signals a plan keeps.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -47,6 +65,14 @@ pub(crate) fn seed(spec: &ChildSpec) -> io::Result<Box<dyn Contender>> {
     planned(spec, Ignored::AllButPipe, SpawnOptions::new().through_seed(true))
 }
 
+/// The same plan, from a hatchery of the thread's own. `fixed` is a promise that saves the hatchery most
+/// of its work: that the caller's authority stays what it is.
+pub(crate) fn hatchery(spec: &ChildSpec, fixed: bool) -> io::Result<Box<dyn Contender>> {
+    let hatchery = Hatchery::builder().size(HATCHERY_SIZE).authority_is_fixed(fixed).build()?;
+    let plan = build(spec, Ignored::AllButPipe)?;
+    Ok(Box::new(Hatched { plan, hatchery, pipes: None, left: 0 }))
+}
+
 /// embryo::Command.
 pub(crate) fn command(spec: &ChildSpec) -> io::Result<Box<dyn Contender>> {
     let mut command = Command::new(OsStr::from_bytes(spec.path.to_bytes()));
@@ -69,6 +95,10 @@ fn planned(
     ignored: Ignored,
     options: SpawnOptions,
 ) -> io::Result<Box<dyn Contender>> {
+    Ok(Box::new(Planned { plan: build(spec, ignored)?, options, pipes: None }))
+}
+
+fn build(spec: &ChildSpec, ignored: Ignored) -> io::Result<Plan> {
     let mut plan = Plan::builder();
     for fd in 0..3 {
         let slot = plan.slot();
@@ -86,8 +116,7 @@ fn planned(
     spec.envp.iter().for_each(|string| {
         plan.env_string(string.to_bytes());
     });
-    let plan = plan.build().map_err(io::Error::other)?;
-    Ok(Box::new(Planned { plan, options, pipes: None }))
+    plan.build().map_err(io::Error::other)
 }
 
 /// A plan with three slots: stdin, stdout and stderr.
@@ -105,17 +134,56 @@ impl Contender for Planned {
     }
 
     fn launch(&mut self) -> io::Result<Launched> {
-        let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
-        let (out, err) = match &self.pipes {
-            Some(pipes) => (pipes.out.as_fd(), pipes.err.as_fd()),
-            None => (stdout.as_fd(), stderr.as_fd()),
-        };
-        let grants = [stdin.as_fd(), out, err];
-        let process = ::embryo::spawn_with(&self.plan, &grants, self.options);
-        process.map(|process| Launched::Embryo(Running(process))).map_err(io::Error::from)
+        with_grants(self.pipes.as_ref(), |grants| {
+            let process = ::embryo::spawn_with(&self.plan, grants, self.options)?;
+            Ok(Launched::Embryo(Running::Started(process)))
+        })
     }
 }
 
+/// Calls `launch` with what the three slots are given.
+fn with_grants<T>(
+    pipes: Option<&WriteEnds>,
+    launch: impl FnOnce(&[BorrowedFd<'_>]) -> io::Result<T>,
+) -> io::Result<T> {
+    let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
+    let (out, err) = match pipes {
+        Some(pipes) => (pipes.out.as_fd(), pipes.err.as_fd()),
+        None => (stdout.as_fd(), stderr.as_fd()),
+    };
+    launch(&[stdin.as_fd(), out, err])
+}
+
+/// A plan with the same slots, spawned from a hatchery.
+struct Hatched {
+    plan: Plan,
+    hatchery: Hatchery,
+    pipes: Option<WriteEnds>,
+    /// Embryos that there were after the last launch.
+    left: usize,
+}
+
+impl Contender for Hatched {
+    fn arm(&mut self, pipes: Option<WriteEnds>) -> io::Result<()> {
+        self.pipes = pipes;
+        Ok(())
+    }
+
+    fn launch(&mut self) -> io::Result<Launched> {
+        let launching = with_grants(self.pipes.as_ref(), |grants| {
+            self.hatchery.spawn(&self.plan, grants).map_err(io::Error::from)
+        })?;
+        Ok(Launched::Embryo(Running::Launching(launching)))
+    }
+
+    fn settle(&mut self) {
+        // A launch takes one. If there are not fewer, it had more of them made.
+        let left = self.hatchery.len();
+        if left >= std::mem::replace(&mut self.left, left) {
+            thread::sleep(REFILL_PAUSE);
+        }
+    }
+}
 /// One Command, spawned again and again.
 struct Commanded(Command);
 
@@ -130,6 +198,6 @@ impl Contender for Commanded {
 
     fn launch(&mut self) -> io::Result<Launched> {
         let process = self.0.spawn();
-        process.map(|process| Launched::Embryo(Running(process))).map_err(io::Error::from)
+        process.map(|process| Launched::Embryo(Running::Started(process))).map_err(io::Error::from)
     }
 }
