@@ -121,12 +121,12 @@ async fn beat(longest: Rc<Cell<Duration>>) {
 /// The client: one request at a time, and each is answered by what the child printed.
 fn ask(socket: &PathBuf, requests: usize) -> std::io::Result<()> {
     for _ in 0..requests {
-        for way in 0..WAYS.len() {
+        for (way, name) in WAYS.iter().enumerate() {
             let mut connection = Client::connect(socket)?;
             connection.write_all(&[way as u8])?;
             let mut answer = String::new();
             connection.read_to_string(&mut answer)?;
-            assert_eq!(answer, "hello\n", "{}", WAYS[way]);
+            assert_eq!(answer, "hello\n", "{name}");
             // A moment in which the server is idle, as servers are.
             std::thread::sleep(Duration::from_millis(1));
         }

@@ -6,8 +6,8 @@
 
 use arbitrary::Arbitrary;
 use embryo::{
-    Access, BuildError, ExecFlags, FilterFlags, Keep, Layout, MapFlags, Op, OpCode, Plan, PlanBuilder, Regset, Slot,
-    X86Regs, limits,
+    Access, BuildError, ExecFlags, FilterFlags, Keep, Layout, MapFlags, Op, OpCode, Plan,
+    PlanBuilder, Regset, Slot, X86Regs, limits,
 };
 use std::collections::BTreeSet;
 use std::ffi::CString;
@@ -254,9 +254,10 @@ impl Wild {
             OpCode::Subreaper => Op::Subreaper,
             OpCode::Personality => Op::Personality { persona: a as u32 },
             OpCode::NoNewPrivs => Op::NoNewPrivs,
-            OpCode::Seccomp => {
-                Op::Seccomp { flags: FilterFlags::from_bits_truncate(self.flags), program: &program }
-            }
+            OpCode::Seccomp => Op::Seccomp {
+                flags: FilterFlags::from_bits_truncate(self.flags),
+                program: &program,
+            },
             OpCode::SeccompStrict => Op::SeccompStrict,
             OpCode::SignalIgnore => Op::SignalIgnore { set: signals(a) },
             OpCode::SignalMask => Op::SignalMask { set: signals(a) },
@@ -285,9 +286,7 @@ impl Wild {
             OpCode::MmLayout => Op::MmLayout { layout: layout.as_bytes(), auxv: &leave },
             OpCode::MoveVdso => Op::MoveVdso { to: if d % 2 == 0 { addr } else { 0 } },
             OpCode::DropVdso => Op::DropVdso,
-            OpCode::StartRegs => {
-                Op::StartRegs { page: page(c), regset: &regset, leave: &leave }
-            }
+            OpCode::StartRegs => Op::StartRegs { page: page(c), regset: &regset, leave: &leave },
             OpCode::Thread => {
                 let clear_tid = byte(c) & !3;
                 Op::Thread { mask: signals(a), clear_tid, regset: &regset }
