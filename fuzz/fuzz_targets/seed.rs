@@ -158,7 +158,8 @@ impl Run {
             plan_len: bytes.len() as u32,
             grants: fds.len() as u32,
             owner: getpid().as_raw_pid(),
-            caller_mask: 0,
+            // No time limit, which would end it, and no embryos: those are for the tests of hatcheries.
+            ..Request::default()
         };
         if nearly.live {
             head.flags |= RequestFlags::LIVE;
