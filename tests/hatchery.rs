@@ -466,6 +466,18 @@ fn a_stopped_embryo_is_an_error_in_time() {
     assert!(!children_of_self().iter().any(|child| child.pid == embryo.pid));
 }
 
+/// A time that never ends is one, for a hatchery, an embryo and a launch through the seed.
+#[test]
+fn no_time_is_too_long() {
+    alone!();
+    let options = SpawnOptions::new().timeout(Duration::MAX);
+    let hatchery = Hatchery::builder().size(1).options(options).build().expect("it can be made");
+    let mut command = Command::new("true");
+    command.spawn_options(options.through_seed(true));
+    assert!(command.status().expect("it starts").success());
+    assert!(command.hatchery(&hatchery).status().expect("it starts").success());
+}
+
 #[test]
 fn many_grants_come_in_several_messages() {
     alone!();

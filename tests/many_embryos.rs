@@ -17,9 +17,9 @@ const PAGE: u64 = 4096;
 /// A user whom nobody else is: the kernel counts the processes of each.
 const USER: u32 = 61_234;
 /// Until the allocator and the library have all that they keep.
-const FIRST: usize = 300;
+const FIRST: usize = 1000;
 /// What an owner's memory may grow by, in bytes: less than one byte and a half for each of 100 000.
-const GROWTH_MAX: u64 = 256 << 10;
+const GROWTH_MAX: u64 = 128 << 10;
 
 /// What the owner has.
 #[derive(Debug)]

@@ -350,7 +350,8 @@ pub(crate) fn send(socket: BorrowedFd<'_>, message: &Message<'_>) -> Result<(), 
         owner: sys::getpid(),
         caller_mask: caller_mask(),
         ignored: *ignored,
-        timeout_ns: (message.timeout + GRACE).as_nanos().try_into().unwrap_or(0),
+        // Longer than can be said is for ever.
+        timeout_ns: message.timeout.saturating_add(GRACE).as_nanos().try_into().unwrap_or(0),
         group: sys::getpgrp().unwrap_or(0),
         umask: umask.unwrap_or(0),
         ..Request::default()
