@@ -9,6 +9,7 @@ use crate::ops::Context;
 use crate::signals::Dispositions;
 use crate::start::Image;
 use crate::trace::Trace;
+use crate::world::World;
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicU32, Ordering};
 use embryo_plan::{Plan, limits};
@@ -152,6 +153,7 @@ pub unsafe extern "C" fn enter(brief: *mut c_void) -> ! {
         caller_mask: brief.caller_mask,
         dispositions: brief.dispositions,
         own: None,
+        world: World::INHERITED,
         results: &mut [],
         trace,
         traced: 0,

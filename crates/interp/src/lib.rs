@@ -19,6 +19,7 @@ mod signals;
 mod start;
 mod trace;
 mod vdso;
+mod world;
 
 pub use child::{Brief, ChildState, STDIO_END, Shared, enter};
 pub use fault::{Fault, Step};
@@ -29,6 +30,7 @@ pub use ops::{Context, apply};
 pub use signals::{Dispositions, ignore_signals, reset_dispositions};
 pub use start::{Image, start};
 pub use trace::{Trace, now_ns};
+pub use world::World;
 
 use embryo_plan::Plan;
 

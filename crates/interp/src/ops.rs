@@ -5,6 +5,7 @@ use crate::fds::Descriptors;
 use crate::memory::{self, Own};
 use crate::signals::Dispositions;
 use crate::trace::{Trace, now_ns};
+use crate::world::World;
 use core::num::NonZeroU64;
 use embryo_plan::{Op, OpCode, Plan};
 use embryo_syscall::{self as sys, Errno, Result, SchedAttr};
@@ -34,6 +35,8 @@ pub struct Context<'a> {
     /// The executor's own memory, if it has an address space of its own; in another's, the ops on
     /// memory are refused.
     pub own: Option<Own>,
+    /// What of its surroundings is the task's own by now.
+    pub world: World,
     /// Room for what each op has to tell, by index, or nothing.
     pub results: &'a mut [u64],
     /// Room for one record per op, or nothing.
@@ -237,7 +240,7 @@ pub(crate) fn start_op<'a>(plan: &Plan<'a>) -> Option<(u32, OpCode, Op<'a>)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Context, Dispositions, apply_one, decimal};
+    use super::{Context, Dispositions, World, apply_one, decimal};
     use embryo_plan::{MapFlags, Op, Slot};
     use embryo_syscall::Errno;
 
@@ -274,6 +277,7 @@ mod tests {
                 caller_mask: 0,
                 dispositions: Dispositions::Any,
                 own: None,
+                world: World::INHERITED,
                 results: &mut [],
                 trace: &mut [],
                 traced: 0,

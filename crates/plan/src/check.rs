@@ -587,13 +587,13 @@ struct Seen {
     high: u8,
     fd: Option<u32>,
     resource: Option<u32>,
-    kinds: u64,
+    kinds: u128,
     threads: u32,
     strict: bool,
 }
 
 /// Ops of one kind exclude each other; `None` may be repeated.
-fn kind_bit(code: OpCode) -> Option<u64> {
+fn kind_bit(code: OpCode) -> Option<u128> {
     let same_as = match code {
         OpCode::Fail | OpCode::PutFd | OpCode::OpenNull | OpCode::Rlimit | OpCode::Thread => {
             return None;
@@ -726,5 +726,5 @@ impl Seen {
     }
 }
 
-const _: () = assert!(OpCode::ALL.len() <= 64, "kinds are bits of a u64");
+const _: () = assert!(OpCode::ALL.len() <= 128, "kinds are bits of a u128");
 const _: () = assert!(ExecFlags::all().bits() == 3);

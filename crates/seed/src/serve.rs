@@ -5,7 +5,7 @@ use crate::wire::{
     SEED_NAME,
 };
 use core::ffi::{CStr, c_char, c_void};
-use embryo_interp::{Context, Dispositions, Fault, Image, Own, Step, Trace};
+use embryo_interp::{Context, Dispositions, Fault, Image, Own, Step, Trace, World};
 use embryo_plan::{Op, OpCode, Plan, limits};
 use embryo_syscall::{self as sys, Deadline, Errno, Sibling};
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -34,8 +34,16 @@ pub unsafe fn serve(control: i32, own: [[u64; 2]; 2], memory: &mut Memory) {
     let _ = rustix::thread::set_name(SEED_NAME);
     // It came across an exec, and is to go no further.
     let _ = sys::fcntl_setfd(control, true);
-    let mut seed =
-        Seed { control, owner: -1, own, deadline: None, group: 0, watches: false, hatch: None };
+    let mut seed = Seed {
+        control,
+        owner: -1,
+        own,
+        world: World::INHERITED,
+        deadline: None,
+        group: 0,
+        watches: false,
+        hatch: None,
+    };
     loop {
         match seed.wait() {
             Event::Request => {}
@@ -77,6 +85,8 @@ struct Seed {
     /// The owner's pidfd, of an embryo that lives; -1 for a seed that was made for one launch.
     owner: i32,
     own: [[u64; 2]; 2],
+    /// What of its surroundings is its own by now.
+    world: World,
     /// Ends this process if a request takes too long, whatever it hangs in and though it was
     /// stopped. `None` until the first request that sets a time.
     deadline: Option<Deadline>,
@@ -318,6 +328,7 @@ impl Seed {
                 Dispositions::Settled
             },
             own: Some(own),
+            world: self.world,
             results,
             trace,
             traced: 0,
@@ -331,6 +342,7 @@ impl Seed {
             embryo_interp::apply(&view, &mut context)
         };
         (self.control, self.owner) = (context.control, context.owner);
+        self.world = context.world;
         for fd in context.slots.iter() {
             // What was put somewhere is no longer close-on-exec; what was only lent is.
             if sys::fcntl_getfd(*fd) == Ok(true) {
