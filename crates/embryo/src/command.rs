@@ -4,6 +4,8 @@
 //! It is a plan in the making. Whatever a child of std's would inherit by habit (stdio,
 //! environment, working directory, umask, session, ignored signals) is granted here by name, and nothing else is.
 
+mod namespace;
+
 use crate::elf::Load;
 use crate::error::Error;
 use crate::hatchery::Hatchery;
@@ -90,6 +92,7 @@ pub struct Command {
     filter: Option<(FilterFlags, Vec<u8>)>,
     signal_mask: Mask,
     ignored: Ignored,
+    namespaces: namespace::Settings,
     shell: bool,
     load: bool,
     options: SpawnOptions,
@@ -182,6 +185,7 @@ impl Command {
             filter: None,
             signal_mask: Mask::Empty,
             ignored: Ignored::Keep(SIGPIPE),
+            namespaces: namespace::Settings::default(),
             shell: false,
             load: false,
             options: SpawnOptions::default(),
@@ -717,6 +721,7 @@ impl Command {
     fn prepare(&self, defaults: [fn() -> Stdio; 3]) -> Result<Prepared, Error> {
         let mut draft = Draft { plan: PlanBuilder::new(), grants: Vec::new() };
         let pipes = self.add_descriptors(&mut draft, defaults)?;
+        self.add_namespaces(&mut draft)?;
         self.add_places(&mut draft)?;
         self.add_session(&mut draft);
         self.add_resources(&mut draft.plan);
@@ -792,7 +797,7 @@ impl Command {
             }
         }
         match &self.cwd {
-            None if self.root.is_some() => {
+            None if self.root.is_some() || self.joins_mounts() => {
                 draft.plan.op(&Op::ChdirPath { path: c"/" });
             }
             None => {
@@ -864,7 +869,7 @@ impl Command {
     fn add_credentials(&self, plan: &mut PlanBuilder) {
         let mut groups = self.groups.clone();
         // As in std: with the uid go the groups, where they may.
-        if groups.is_none() && self.uids.is_some() && may_set_groups() {
+        if groups.is_none() && self.uids.is_some() && self.child_sets_groups() {
             groups = Some(Vec::new());
         }
         if let Some(groups) = groups {

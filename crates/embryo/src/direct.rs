@@ -5,6 +5,7 @@
 
 use crate::error::Fault;
 use crate::mailbox::Mailbox;
+use crate::moving::Below;
 use crate::process::WALL;
 use embryo_interp::{Arena, End, Launch, Launched, STDIO_END, Step};
 use embryo_plan::OwnedPlan;
@@ -30,6 +31,10 @@ pub(crate) struct Direct {
     pub(crate) cut: u32,
     /// Whether the cut had to rise over a grant, because no mailbox could be had.
     pub(crate) cut_raised: bool,
+    /// What is below the handle.
+    pub(crate) below: Below,
+    /// What went wrong in this process, if something did.
+    pub(crate) detail: Option<String>,
 }
 
 /// How a launch that called exec has turned out.
@@ -68,7 +73,7 @@ pub(crate) fn launch(
         mailbox.give_back();
     }
     let launched = outcome?;
-    Ok(Direct { launched, cut, cut_raised })
+    Ok(Direct { launched, cut, cut_raised, below: Below::default(), detail: None })
 }
 
 fn take_arena(plan: &OwnedPlan, trace: bool) -> Result<Arena, Fault> {

@@ -4,6 +4,7 @@ use crate::direct::Direct;
 use crate::error::Error;
 use crate::hatchery::abandon;
 use crate::hint;
+use crate::moving::Below;
 use crate::process::Process;
 use crate::seeded::{Answering, Ready, readable};
 use crate::spawn::settle;
@@ -50,7 +51,7 @@ struct Flight {
 
 impl Launching {
     pub(crate) fn sent(ready: Ready, plan: OwnedPlan, deadline: Instant) -> Self {
-        let answering = Answering::new(ready.pid, deadline);
+        let answering = Answering::new(ready.pid, deadline, &plan, Below::default());
         Self::new(State::Sent(Flight { ready, plan, answering }))
     }
 
@@ -148,13 +149,17 @@ impl Flight {
     fn land(self, end: End) -> Result<Process, Error> {
         let Ready { pid, pidfd, socket } = self.ready;
         drop::<OwnedFd>(socket);
-        if !matches!(end, End::Entered) {
+        let failed = !matches!(end, End::Entered);
+        // What is told below is put in its place here.
+        let (end_of, trace) = (End::Killed, Vec::new());
+        let launched = Launched { pid, pidfd, end: end_of, legacy_clone: false, trace };
+        let below = Below::default();
+        let mut direct = Direct { launched, cut: 0, cut_raised: false, below, detail: None };
+        direct.take(self.answering.over(end));
+        if failed {
             // It lives on to be told something else, but nobody will.
-            crate::process::kill(pidfd.as_fd());
+            crate::process::kill(direct.launched.pidfd.as_fd());
         }
-        let trace = self.answering.records;
-        let launched = Launched { pid, pidfd, end, legacy_clone: false, trace };
-        let direct = Direct { launched, cut: 0, cut_raised: false };
         // The grants were only lent, and their numbers may be something else by now.
         let context = hint::Context { plan: self.plan.as_plan(), grants: &[] };
         settle(direct, Route::Seed, &context)
@@ -164,7 +169,11 @@ impl Flight {
 impl Drop for Launching {
     fn drop(&mut self) {
         match std::mem::replace(&mut self.state, State::Over) {
-            State::Sent(flight) => abandon(flight.ready),
+            State::Sent(mut flight) => {
+                let below = flight.answering.leave(&mut flight.ready);
+                abandon(flight.ready);
+                drop(below);
+            }
             State::Started(mut process) => {
                 process.kill_on_drop(true);
             }

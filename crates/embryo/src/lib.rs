@@ -62,11 +62,14 @@ pub mod fuzzing;
 mod guarded;
 mod hatchery;
 mod hint;
+mod id_maps;
 mod launching;
 mod live;
 mod loaded;
 mod mailbox;
 mod maps;
+mod moving;
+mod namespace;
 mod process;
 mod procfs;
 mod reaper;
@@ -83,9 +86,9 @@ pub use doctor::{Ability, Doctor};
 pub use elf::{Load, LoadError, Loaded, NotLoadable, Part};
 pub use embryo_interp::Step;
 pub use embryo_plan::{
-    Access, ArgText, ArmRegs, BuildError, ExecFlags, Explained, FilterFlags, Keep, Layout,
-    MapFlags, Op, OpCode, OwnedPlan as Plan, Plan as PlanView, PlanBuilder, PlanError, RawPlan,
-    Reason, Regset, Route, Slot, X86Regs, limits,
+    Access, ArgText, ArmRegs, BuildError, ExecFlags, Explained, FilterFlags, IdRange, Keep, Layout,
+    MapFlags, NamespaceOp, Namespaces, Op, OpCode, OwnedPlan as Plan, Plan as PlanView,
+    PlanBuilder, PlanError, RawPlan, Reason, Regset, Route, Slot, UserFlags, X86Regs, limits,
 };
 pub use embryo_plan::{check_filter, errno_name, resource_name, sched_policy_name, signal_name};
 pub use error::{Cause, Error, Fault, SpawnError};
@@ -93,6 +96,7 @@ pub use hatchery::{Hatchery, HatcheryBuilder, WhenEmpty};
 pub use launching::Launching;
 pub use live::Embryo;
 pub use maps::MapsEntry;
+pub use namespace::{Clock, NamespaceKind, UserNamespace};
 pub use process::{Process, Usage};
 pub use regions::Region;
 pub use spawn::{LaunchReport, SpawnOptions, TraceRecord, spawn, spawn_with};

@@ -12,6 +12,7 @@ mod fds;
 #[cfg(feature = "launcher")]
 mod launcher;
 mod memory;
+mod namespace;
 mod ops;
 mod registers;
 mod seccomp;
@@ -30,7 +31,7 @@ pub use ops::{Context, apply};
 pub use signals::{Dispositions, ignore_signals, reset_dispositions};
 pub use start::{Image, start};
 pub use trace::{Trace, now_ns};
-pub use world::World;
+pub use world::{Executor, Move, World};
 
 use embryo_plan::Plan;
 

@@ -1,8 +1,10 @@
 //! A plan in words: one line an op, and the same fields for programs.
 
+mod namespace;
+
 use crate::layout::Layout;
 use crate::names::{errno_name, resource_name, sched_policy_name, signal_name};
-use crate::op::{ExecFlags, FilterFlags, Keep, MapFlags, Op, Slot};
+use crate::op::{ExecFlags, FilterFlags, IdRange, Keep, MapFlags, Op, Slot};
 use crate::regset::{Regset, ranges};
 use crate::view::Plan;
 use core::ffi::CStr;
@@ -32,6 +34,8 @@ pub enum ArgText<'a> {
     Cpus(&'a [u8]),
     /// Ids, little-endian u32s.
     Ids(&'a [u8]),
+    /// One line of an id map.
+    Range(IdRange),
 }
 
 impl fmt::Display for ArgText<'_> {
@@ -56,6 +60,9 @@ impl fmt::Display for ArgText<'_> {
                 let cpus = (0..mask.len() as u32 * 8)
                     .filter(|cpu| mask[*cpu as usize / 8] >> (cpu % 8) & 1 == 1);
                 comma_separated(f, cpus, |f, cpu| write!(f, "{cpu}"))
+            }
+            ArgText::Range(IdRange { inside, outside, count }) => {
+                write!(f, "{inside}:{outside}:{count}")
             }
             ArgText::Ids(list) => {
                 let ids = list.as_chunks::<4>().0.iter().map(|id| u32::from_le_bytes(*id));
@@ -249,6 +256,7 @@ impl<'a> Op<'a> {
                 }
             }
             Op::MoveVdso { to } => field("to", Hex(to)),
+            Op::Namespace(op) => namespace::fields(&op, field),
             Op::StartRegs { page, regset, leave } => {
                 registers(regset, field);
                 field("page", Hex(page));

@@ -8,6 +8,7 @@
 //! them. It must never outlive a start: it becomes the image or it exits.
 #![no_std]
 
+mod init;
 mod serve;
 mod wire;
 

@@ -81,6 +81,14 @@ pub fn open(path: &CStr, access: u32) -> Result<i32> {
     unsafe { syscall!(__NR_openat, AT_FDCWD, path.as_ptr(), flags, 0usize) }.map(|fd| fd as i32)
 }
 
+/// `openat(2)` below a directory, close-on-exec. `flags` are `O_*`.
+pub fn openat(dir: i32, path: &CStr, flags: u32) -> Result<i32> {
+    const O_CLOEXEC: u32 = 0o2_000_000;
+    // SAFETY: the path is a C string by its type.
+    unsafe { syscall!(__NR_openat, dir as isize, path.as_ptr(), flags | O_CLOEXEC, 0usize) }
+        .map(|fd| fd as i32)
+}
+
 /// `write(2)`. Returns how many bytes were taken.
 pub fn write(fd: i32, bytes: &[u8]) -> Result<usize> {
     // SAFETY: the kernel reads at most `bytes.len()` bytes.

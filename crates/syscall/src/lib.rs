@@ -25,6 +25,7 @@ mod exec;
 mod fds;
 mod leap;
 mod memory;
+mod namespace;
 mod process;
 mod raw;
 mod seccomp;
@@ -40,13 +41,17 @@ pub use errno::Errno;
 pub use exec::{execve, execveat_fd};
 pub use fds::{
     CloseRange, SCM_MAX_FDS, close, close_range, dup3, dupfd_cloexec, fcntl_getfd, fcntl_setfd,
-    open, recv_owned, recv_with_fds, send_with_fds, set_send_buffer, socketpair, unshare_files,
-    write,
+    open, openat, recv_owned, recv_with_fds, send_with_fds, set_send_buffer, socketpair,
+    unshare_files, write,
 };
 pub use leap::{LEAP_FAILED, LEAP_PAGE, LEAP_RANGES, Leap, LeapFilter, LeapRegs, LeapSize};
 pub use memory::{
     Mapping, ftruncate, madvise, memfd, mlock, mm_layout_size, mmap, mprotect, mremap, munmap,
     name_region, pread_to, pwrite_from, set_mm_layout,
+};
+pub use namespace::{
+    Reaped, fork, keep_capabilities, kill, loopback_up, reap_any, setdomainname, sethostname,
+    setns, signalfd, take_signal, unshare,
 };
 pub use process::{
     SchedAttr, Usage, Waited, chroot_here, exit, getpgid, getpgrp, getpid, getppid, getsid,
