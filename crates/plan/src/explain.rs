@@ -8,6 +8,8 @@ use crate::view::Plan;
 use core::ffi::CStr;
 use core::fmt;
 
+mod mount;
+
 /// The value of one field of an op.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -264,6 +266,7 @@ impl<'a> Op<'a> {
                     field("clear_tid", Hex(clear_tid));
                 }
             }
+            Op::Mount(ref op) => mount::fields(op, field),
             Op::ExecPath { path, flags } => {
                 field("path", Text(path));
                 exec_flags(flags, field);

@@ -36,7 +36,8 @@ pub use format::{
 pub use layout::Layout;
 pub use names::{errno_name, resource_name, sched_policy_name, signal_name};
 pub use op::{
-    Access, ExecFlags, FilterFlags, Keep, MapFlags, NO_SLOT, Op, OpCode, Place, Route, Slot,
+    Access, ExecFlags, FilterFlags, Keep, MapFlags, MountFlags, MountOp, NO_SLOT, Op, OpCode,
+    Place, Route, Slot, Spread, layers,
 };
 pub use regset::{
     ARM_STATE_BYTES, ArmRegs, Regset, X86_COMPONENTS, X86_EXTENDED_BYTES, X86_LEGACY_BYTES,

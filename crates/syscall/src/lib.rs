@@ -25,6 +25,7 @@ mod exec;
 mod fds;
 mod leap;
 mod memory;
+mod mount;
 mod process;
 mod raw;
 mod seccomp;
@@ -47,6 +48,9 @@ pub use leap::{LEAP_FAILED, LEAP_PAGE, LEAP_RANGES, Leap, LeapFilter, LeapRegs, 
 pub use memory::{
     Mapping, ftruncate, madvise, memfd, mlock, mm_layout_size, mmap, mprotect, mremap, munmap,
     name_region, pread_to, pwrite_from, set_mm_layout,
+};
+pub use mount::{
+    Held, MountAttr, fchmodat2, fsmount, fsopen, mount_setattr, open_tree_clone, openat, openat2,
 };
 pub use process::{
     SchedAttr, Usage, Waited, chroot_here, exit, getpgid, getpgrp, getpid, getppid, getsid,
