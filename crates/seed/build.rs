@@ -13,12 +13,9 @@ fn main() {
             "-Wl,-z,noseparate-code",
             "-Wl,-z,norelro",
             "-Wl,--gc-sections",
-            "-Wl,--no-eh-frame-hdr",
         ] {
             println!("cargo::rustc-link-arg-bins={argument}");
         }
-        println!("cargo::rerun-if-changed=no-frames.ld");
-        println!("cargo::rustc-link-arg-bins=-Wl,-T,{here}/no-frames.ld");
         // Where programs that are not position-independent lie, the seed would be in their way. The
         // linker that rustc has for x86_64 does this by itself and does not know the option.
         if std::env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "aarch64") {
