@@ -13,6 +13,7 @@ mod fds;
 #[cfg(feature = "launcher")]
 mod launcher;
 mod memory;
+mod mount;
 mod ops;
 mod registers;
 mod seccomp;

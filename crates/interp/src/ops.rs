@@ -4,6 +4,7 @@ use crate::confine;
 use crate::fault::{Fault, Step};
 use crate::fds::Descriptors;
 use crate::memory::{self, Own};
+use crate::mount;
 use crate::signals::Dispositions;
 use crate::trace::{Trace, now_ns};
 use crate::world::World;
@@ -86,8 +87,12 @@ pub fn apply(plan: &Plan<'_>, context: &mut Context<'_>) -> core::result::Result
 }
 
 fn apply_one(op: &Op<'_>, context: &mut Context<'_>) -> Result<u64> {
-    let mut fds =
-        Descriptors { slots: context.slots, control: context.control, owner: context.owner };
+    let mut fds = Descriptors {
+        slots: context.slots,
+        control: context.control,
+        owner: context.owner,
+        root: context.world.root,
+    };
     let outcome = match *op {
         Op::Fail { errno } => Err(Errno::new(errno as u16)),
         Op::SetSid => done(rustix::process::setsid()),
@@ -120,6 +125,12 @@ fn apply_one(op: &Op<'_>, context: &mut Context<'_>) -> Result<u64> {
         Op::SignalIgnore { .. } | Op::SignalMask { .. } | Op::SignalDefault { .. } => Ok(()),
         // So are filter and threads: what comes before has no use for them.
         Op::Seccomp { .. } | Op::SeccompStrict | Op::Thread { .. } => Ok(()),
+        Op::Mount(ref op) => {
+            let fd = op.slot().map_or(Ok(-1), |slot| fds.get(slot))?;
+            let done = mount::apply(op, fd, &mut context.world);
+            fds.root = context.world.root;
+            done
+        }
         // The start is not applied but entered; see `start`.
         Op::ExecPath { .. } | Op::ExecSlot { .. } | Op::ExecName { .. } | Op::StartRegs { .. } => {
             Err(Errno::INVAL)
@@ -136,6 +147,7 @@ fn apply_one(op: &Op<'_>, context: &mut Context<'_>) -> Result<u64> {
         }
     };
     (context.control, context.owner) = (fds.control, fds.owner);
+    context.world.root = fds.root;
     outcome.map(|()| 0)
 }
 

@@ -12,7 +12,7 @@ use crate::format::{
 };
 use crate::layout::Layout;
 use crate::limits;
-use crate::op::{ArgKind, DataKind, ExecFlags, Keep, MapFlags, NO_SLOT, Op, OpCode};
+use crate::op::{ArgKind, DataKind, ExecFlags, Keep, MapFlags, MountOp, NO_SLOT, Op, OpCode};
 use crate::regset::{Regset, ranges, unsound_state};
 use crate::view::Plan;
 use core::ffi::CStr;
@@ -20,6 +20,7 @@ use core::fmt;
 use zerocopy::FromBytes;
 
 mod confine;
+mod mount;
 
 /// Bytes that are alleged to be a plan.
 #[derive(Clone, Copy, Debug)]
@@ -139,6 +140,12 @@ pub enum Reason {
     OnlyWithExec,
     /// A rule for a ruleset that the plan does not enforce.
     RulesetUnused,
+    /// A path of an op on mounts that does not begin at the root.
+    Relative,
+    /// A target with `..` in it, whose meaning depends on what is a link by then.
+    DotDot,
+    /// A new root that is never entered, or the reverse.
+    RootHalf,
 }
 
 impl fmt::Display for PlanError {
@@ -232,6 +239,9 @@ impl fmt::Display for Reason {
             Reason::RulesetUnused => {
                 f.write_str("the plan adds a rule to a ruleset that it does not enforce")
             }
+            Reason::Relative => f.write_str("a path does not begin with /"),
+            Reason::DotDot => f.write_str("the target has .. in it"),
+            Reason::RootHalf => f.write_str("new-root and enter-root need each other"),
         }
     }
 }
@@ -425,6 +435,11 @@ fn check_data(
     let bytes = cursor.take(plan, at)?;
     match kind {
         DataKind::Path => check_text(bytes, limits::PATH_BYTES_MAX, true),
+        DataKind::Absolute => {
+            check_text(bytes, limits::PATH_BYTES_MAX, true)?;
+            if bytes.first() == Some(&b'/') { Ok(()) } else { Err(Reason::Relative) }
+        }
+        DataKind::Layers => mount::check_layers(bytes),
         DataKind::Search => check_text(bytes, limits::SEARCH_BYTES_MAX, false),
         DataKind::Groups if bytes.len() % 4 != 0 || bytes.len() / 4 > limits::GROUPS_MAX => {
             Err(Reason::DataLength)
@@ -535,6 +550,7 @@ fn check_range(op: &Op<'_>) -> Result<(), Reason> {
         }
         Op::Seccomp { flags, .. } => confine::check_filter_flags(flags),
         Op::Confine(op) => confine::check_range(&op),
+        Op::Mount(ref op) => mount::check_range(op),
         Op::StartRegs { page, regset, leave } => {
             check_regset(regset)?;
             within(page % limits::PAGE == 0 && page < limits::ADDRESS_END, "the page")?;
@@ -618,6 +634,7 @@ struct Seen {
     threads: u32,
     filters: confine::Filters,
     strict: bool,
+    enters: bool,
 }
 
 /// Ops of one kind exclude each other; `None` may be repeated.
@@ -630,11 +647,11 @@ fn kind_bit(code: OpCode) -> Option<u128> {
         | OpCode::Thread
         | OpCode::Seccomp
         | OpCode::LandlockPath => return None,
-        OpCode::ChrootSlot => OpCode::ChrootPath,
+        OpCode::ChrootSlot | OpCode::EnterRoot => OpCode::ChrootPath,
         OpCode::ChdirSlot => OpCode::ChdirPath,
         other => other,
     };
-    if (0x0701..=0x0710).contains(&(code as u16)) {
+    if (0x0701..=0x0710).contains(&(code as u16)) || (0x0802..=0x0810).contains(&(code as u16)) {
         return None;
     }
     let position = OpCode::ALL.iter().position(|code| *code == same_as)?;
@@ -695,6 +712,7 @@ impl Seen {
             Op::SeccompStrict if self.filters.any() => return Err(Reason::Repeated),
             Op::SeccompStrict => self.strict = true,
             Op::StartRegs { .. } if self.filters.need_exec() => return Err(Reason::OnlyWithExec),
+            Op::Mount(MountOp::EnterRoot) => self.enters = true,
             Op::ExecPath { .. } | Op::ExecSlot { .. } | Op::ExecName { .. }
                 if self.strict || self.threads > 0 =>
             {
@@ -722,6 +740,9 @@ impl Seen {
         }
         if !starts {
             return Err(Reason::NoStart);
+        }
+        if self.has(OpCode::NewRoot) != self.enters {
+            return Err(Reason::RootHalf);
         }
         let by_registers = self.last == Some(OpCode::StartRegs);
         if by_registers && (plan.argv().next().is_some() || plan.envp().next().is_some()) {

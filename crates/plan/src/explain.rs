@@ -9,6 +9,7 @@ use core::ffi::CStr;
 use core::fmt;
 
 mod confine;
+mod mount;
 
 /// The value of one field of an op.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,14 +192,12 @@ impl<'a> Op<'a> {
             Op::Seccomp { flags, program } => {
                 let count = program.len() / crate::filter::INSTRUCTION_BYTES;
                 field("instructions", Number(count as i64));
-                for (flag, word) in
-                    [
-                        (FilterFlags::LOG, "log"),
-                        (FilterFlags::SPEC_ALLOW, "spec-allow"),
-                        (FilterFlags::LISTENER, "listener"),
-                        (FilterFlags::WAIT_KILLABLE, "wait-killable"),
-                    ]
-                {
+                for (flag, word) in [
+                    (FilterFlags::LOG, "log"),
+                    (FilterFlags::SPEC_ALLOW, "spec-allow"),
+                    (FilterFlags::LISTENER, "listener"),
+                    (FilterFlags::WAIT_KILLABLE, "wait-killable"),
+                ] {
                     if flags.contains(flag) {
                         field("how", Word(word));
                     }
@@ -281,6 +280,7 @@ impl<'a> Op<'a> {
                     field("clear_tid", Hex(clear_tid));
                 }
             }
+            Op::Mount(ref op) => mount::fields(op, field),
             Op::ExecPath { path, flags } => {
                 field("path", Text(path));
                 exec_flags(flags, field);

@@ -38,7 +38,7 @@ pub use layout::Layout;
 pub use names::{errno_name, resource_name, sched_policy_name, signal_name};
 pub use op::{
     Access, ConfineOp, ExecFlags, FilterFlags, Keep, LANDLOCK_RIGHTS, LandlockFlags, MapFlags,
-    NO_SLOT, Op, OpCode, Place, Route, Slot,
+    MountFlags, MountOp, NO_SLOT, Op, OpCode, Place, Route, Slot, Spread, layers,
 };
 pub use regset::{
     ARM_STATE_BYTES, ArmRegs, Regset, X86_COMPONENTS, X86_EXTENDED_BYTES, X86_LEGACY_BYTES,

@@ -48,3 +48,9 @@ pub const RESOURCES_MAX: u32 = 16;
 pub const SIGNAL_MAX: u32 = 64;
 /// The largest pid the kernel hands out (`PID_MAX_LIMIT`).
 pub const PID_MAX: u32 = 1 << 22;
+/// Bytes of the path of an overlay's layer with its NUL: what fsconfig(2) takes of a string.
+pub const LAYER_BYTES_MAX: usize = 256;
+/// Layers of an overlay, with its upper and work directory: the kernel's `OVL_MAX_STACK`.
+pub const LAYERS_MAX: usize = 500;
+/// Bytes of a file that is made from a grant.
+pub const FILE_BYTES_MAX: u64 = 1 << 30;

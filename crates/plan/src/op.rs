@@ -12,6 +12,9 @@ use core::ffi::CStr;
 mod confine;
 
 pub use confine::{ConfineOp, LANDLOCK_RIGHTS, LandlockFlags};
+mod mount;
+
+pub use mount::{MountFlags, MountOp, Spread, layers};
 
 /// A grant's name inside a plan: an index into the grants that a spawn brings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,6 +67,8 @@ pub(crate) enum DataKind {
     Layout,
     Auxv,
     Filter,
+    Absolute,
+    Layers,
 }
 
 /// What an entry of one code must look like.
@@ -287,6 +292,58 @@ op_codes! {
         { slot: false, flags: 0, args: [U64 Zero Zero Zero], data: [Absent Absent] }
     /// munmap(2) of the vdso and its data.
     DropVdso = 0x0710 "drop-vdso" Seed 87..=93
+        { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Absent Absent] }
+
+    /// A new root, empty.
+    NewRoot = 0x0801 "new-root" Seed 56..=56
+        { slot: false, flags: 0, args: [U64 U32 U64 Zero], data: [Absent Absent] }
+    /// open_tree(2) and move_mount(2).
+    Bind = 0x0802 "bind" Seed 57..=59
+        { slot: false, flags: 63, args: [Zero Zero Zero Zero], data: [Absolute Absolute] }
+    /// The same of a grant.
+    BindSlot = 0x0803 "bind-fd" Seed 57..=59
+        { slot: true, flags: 47, args: [Zero Zero Zero Zero], data: [Absolute Absent] }
+    /// The same with the owners that a granted user namespace maps.
+    BindMapped = 0x0804 "bind-mapped" Seed 57..=59
+        { slot: true, flags: 63, args: [Zero Zero Zero Zero], data: [Absolute Absolute] }
+    /// tmpfs(5).
+    Tmpfs = 0x0805 "tmpfs" Seed 57..=59
+        { slot: false, flags: 15, args: [U64 U32 U64 Zero], data: [Absolute Absent] }
+    /// proc(5).
+    Proc = 0x0806 "proc" Seed 57..=59
+        { slot: false, flags: 1025, args: [U32 Zero Zero Zero], data: [Absolute Absent] }
+    /// pts(4).
+    Devpts = 0x0807 "devpts" Seed 57..=59
+        { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Absolute Absent] }
+    /// mq_overview(7).
+    Mqueue = 0x0808 "mqueue" Seed 57..=59
+        { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Absolute Absent] }
+    /// Overlayfs.
+    Overlay = 0x0809 "overlay" Seed 57..=59
+        { slot: false, flags: 463, args: [Zero Zero Zero Zero], data: [Layers Absolute] }
+    /// symlink(2).
+    Symlink = 0x080a "symlink" Seed 57..=59
+        { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Path Absolute] }
+    /// mkdir(2).
+    Directory = 0x080b "directory" Seed 57..=59
+        { slot: false, flags: 0, args: [U32 Zero Zero Zero], data: [Absolute Absent] }
+    /// A file with the contents of a grant.
+    FileSlot = 0x080c "file-fd" Seed 57..=59
+        { slot: true, flags: 527, args: [U32 Zero Zero Zero], data: [Absolute Absent] }
+    /// chmod(2).
+    Chmod = 0x080d "chmod" Seed 57..=59
+        { slot: false, flags: 0, args: [U32 Zero Zero Zero], data: [Absolute Absent] }
+    /// mount_setattr(2): propagation.
+    Propagation = 0x080e "propagation" Seed 57..=59
+        { slot: false, flags: 32, args: [U32 Zero Zero Zero], data: [Absolute Absent] }
+    /// mount_setattr(2): attributes.
+    Attributes = 0x080f "mount-attributes" Seed 57..=59
+        { slot: false, flags: 47, args: [U32 Zero Zero Zero], data: [Absolute Absent] }
+    /// umount2(2).
+    Unmount = 0x0810 "unmount" Seed 57..=59
+        { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Absolute Absent] }
+    /// pivot_root(2).
+    EnterRoot = 0x0811 "enter-root" Seed 60..=60
         { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Absent Absent] }
 
     /// execve(2).
@@ -740,6 +797,8 @@ pub enum Op<'a> {
         /// [`crate::Regset`].
         regset: &'a [u8],
     },
+    /// What is mounted where.
+    Mount(MountOp<'a>),
     /// Start a file by path; execve(2).
     ExecPath {
         /// The file.
@@ -860,6 +919,23 @@ impl<'a> Op<'a> {
                 Op::StartRegs { page: a, regset: bytes(first)?, leave: bytes(second)? }
             }
             OpCode::Thread => Op::Thread { mask: a, clear_tid: b, regset: bytes(first)? },
+            code @ (OpCode::NewRoot
+            | OpCode::Bind
+            | OpCode::BindSlot
+            | OpCode::BindMapped
+            | OpCode::Tmpfs
+            | OpCode::Proc
+            | OpCode::Devpts
+            | OpCode::Mqueue
+            | OpCode::Overlay
+            | OpCode::Symlink
+            | OpCode::Directory
+            | OpCode::FileSlot
+            | OpCode::Chmod
+            | OpCode::Propagation
+            | OpCode::Attributes
+            | OpCode::Unmount
+            | OpCode::EnterRoot) => Op::Mount(MountOp::decode(code, entry, plan)?),
             OpCode::ExecPath => Op::ExecPath { path: text(first)?, flags: exec },
             OpCode::ExecSlot => Op::ExecSlot { slot, flags: exec },
             OpCode::ExecName => {
@@ -922,6 +998,7 @@ impl<'a> Op<'a> {
             Op::DropVdso => OpCode::DropVdso,
             Op::StartRegs { .. } => OpCode::StartRegs,
             Op::Thread { .. } => OpCode::Thread,
+            Op::Mount(op) => op.code(),
             Op::ExecPath { .. } => OpCode::ExecPath,
             Op::ExecSlot { .. } => OpCode::ExecSlot,
             Op::ExecName { .. } => OpCode::ExecName,
@@ -1019,6 +1096,7 @@ impl<'a> Op<'a> {
             Op::Thread { mask, clear_tid, regset } => {
                 Parts { args: [mask, clear_tid, 0, 0], ..data(regset) }
             }
+            Op::Mount(op) => op.parts(),
             Op::ExecPath { path, flags } => {
                 Parts { flags: flags.bits(), ..data(path.to_bytes_with_nul()) }
             }

@@ -26,6 +26,7 @@ mod fds;
 mod landlock;
 mod leap;
 mod memory;
+mod mount;
 mod process;
 mod raw;
 mod seccomp;
@@ -49,6 +50,9 @@ pub use leap::{LEAP_FAILED, LEAP_PAGE, LEAP_RANGES, Leap, LeapFilter, LeapRegs, 
 pub use memory::{
     Mapping, ftruncate, madvise, memfd, mlock, mm_layout_size, mmap, mprotect, mremap, munmap,
     name_region, pread_to, pwrite_from, set_mm_layout,
+};
+pub use mount::{
+    Held, MountAttr, fchmodat2, fsmount, fsopen, mount_setattr, open_tree_clone, openat, openat2,
 };
 pub use process::{
     SchedAttr, Usage, Waited, chroot_here, exit, getpgid, getpgrp, getpid, getppid, getsid,
