@@ -6,6 +6,7 @@
 //! It must never decide anything; whatever can be known before the clone was decided before.
 #![no_std]
 
+mod cgroup;
 mod child;
 mod fault;
 mod fds;
@@ -13,6 +14,7 @@ mod fds;
 mod launcher;
 mod memory;
 mod ops;
+mod privilege;
 mod registers;
 mod seccomp;
 mod signals;

@@ -5,6 +5,8 @@
 //! gaps or overlaps, and whatever is unused is zero. That makes the rules short and two plans
 //! equal when their bytes are.
 
+mod privilege;
+
 use crate::filter::check_filter;
 use crate::format::{
     DataRef, ENTRY_LEN, Entry, HEADER_LEN, Header, ListRef, MAGIC, PlanFlags, VERSION,
@@ -121,6 +123,8 @@ pub enum Reason {
     Filter(u32, &'static str),
     /// An op that only a start by registers can do, with a start by exec.
     OnlyWithRegisters,
+    /// An op that a start by registers could not follow.
+    OnlyWithExec(OpCode),
     /// An op that is done at the start, in a batch, which has none.
     OnlyAtStart,
     /// More threads than [`limits::THREADS_MAX`].
@@ -204,6 +208,13 @@ impl fmt::Display for Reason {
             }
             Reason::OnlyWithRegisters => {
                 f.write_str("only a start by registers can do that: no exec would pass it")
+            }
+            Reason::OnlyWithExec(code) => {
+                write!(
+                    f,
+                    "a start by registers cannot follow {}: it makes code of memory",
+                    code.name()
+                )
             }
             Reason::OnlyAtStart => f.write_str("it is done at the start, and a batch has none"),
             Reason::TooManyThreads => {
@@ -389,7 +400,7 @@ fn check_data(
     if kind == DataKind::Absent {
         return if at == DataRef::default() { Ok(()) } else { Err(Reason::NotZero) };
     }
-    if matches!(kind, DataKind::Groups | DataKind::Ranges | DataKind::Auxv)
+    if matches!(kind, DataKind::Groups | DataKind::Ranges | DataKind::Auxv | DataKind::Nodes)
         && at == DataRef::default()
     {
         return Ok(());
@@ -417,7 +428,13 @@ fn check_data(
             Err(Reason::DataLength)
         }
         DataKind::Filter => check_filter(bytes),
-        DataKind::CpuMask if bytes.iter().all(|byte| *byte == 0) => Err(Reason::Empty),
+        DataKind::Keyring => check_text(bytes, limits::KEYRING_NAME_BYTES_MAX, false),
+        DataKind::Nodes if bytes.len() % 8 != 0 || bytes.len() > limits::NODE_MASK_BYTES_MAX => {
+            Err(Reason::DataLength)
+        }
+        DataKind::CpuMask | DataKind::Nodes if bytes.iter().all(|byte| *byte == 0) => {
+            Err(Reason::Empty)
+        }
         _ => Ok(()),
     }
 }
@@ -457,6 +474,8 @@ fn check_range(op: &Op<'_>) -> Result<(), Reason> {
         Op::IoPriority { value } => {
             within(value >> 13 <= 3 && value & 0x1fff <= 7, "the I/O priority")
         }
+        Op::MemoryPolicy { mode, nodes } => privilege::check_policy(mode, nodes),
+        Op::Privilege(op) => privilege::check(&op),
         // All ones asks for the persona and sets none.
         Op::Personality { persona } => within(persona != u32::MAX, "the persona"),
         Op::Umask { mode } => within(mode <= 0o777, "the mode"),
@@ -664,6 +683,9 @@ impl Seen {
                 if self.strict || self.threads > 0 =>
             {
                 return Err(Reason::OnlyWithRegisters);
+            }
+            Op::StartRegs { .. } if self.has(OpCode::Mdwe) => {
+                return Err(Reason::OnlyWithExec(OpCode::Mdwe));
             }
             Op::ControllingTty { .. } if !self.has(OpCode::SetSid) => {
                 return Err(Reason::TtyWithoutSession);
