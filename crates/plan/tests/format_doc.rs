@@ -7,8 +7,8 @@
 mod raw;
 
 use embryo_plan::{
-    Access, ENTRY_LEN, Entry, ExecFlags, FilterFlags, HEADER_LEN, Keep, Layout, MAGIC, MapFlags,
-    NO_SLOT, Op, OpCode, PlanBuilder, PlanFlags, RawPlan, Reason, Regset, Route, Slot, VERSION,
+    Access, ConfineOp, ENTRY_LEN, Entry, ExecFlags, FilterFlags, HEADER_LEN, Keep, LandlockFlags, Layout, MAGIC,
+    MapFlags,    NO_SLOT, Op, OpCode, PlanBuilder, PlanFlags, RawPlan, Reason, Regset, Route, Slot, VERSION,
     X86Regs, limits,
 };
 use raw::Raw;
@@ -78,6 +78,12 @@ fn sample(code: OpCode) -> Op<'static> {
         OpCode::NoNewPrivs => Op::NoNewPrivs,
         OpCode::Seccomp => Op::Seccomp { flags: FilterFlags::empty(), program: &FILTER },
         OpCode::SeccompStrict => Op::SeccompStrict,
+        OpCode::Landlock => {
+            Op::Confine(ConfineOp::Landlock { slot, flags: LandlockFlags::empty() })
+        }
+        OpCode::LandlockPath => {
+            Op::Confine(ConfineOp::LandlockPath { slot, path: c"/", access: 1 })
+        }
         OpCode::SignalIgnore => Op::SignalIgnore { set: 1 },
         OpCode::SignalMask => Op::SignalMask { set: 1 },
         OpCode::SignalDefault => Op::SignalDefault { set: 1 },
@@ -134,6 +140,9 @@ fn around(op: &Op<'_>) -> (Raw, usize) {
         OpCode::ChdirPath | OpCode::ChdirSlot => keep -= Keep::CWD,
         OpCode::Umask => keep -= Keep::UMASK,
         OpCode::SignalDefault => keep |= Keep::IGNORED_SIGNALS,
+        OpCode::LandlockPath => {
+            plan.op(&sample(OpCode::Landlock));
+        }
         _ => {}
     }
     if !op.is_start() && registers {
@@ -259,7 +268,7 @@ fn every_limit_stands_there_with_its_value() {
     let source = include_str!("../src/limits.rs");
     let names = source.lines().filter_map(|line| line.strip_prefix("pub const "));
     let names: Vec<_> = names.filter_map(|line| line.split(':').next()).collect();
-    let values: [(&str, u64); 22] = [
+    let values: [(&str, u64); 23] = [
         ("PLAN_BYTES_MAX", limits::PLAN_BYTES_MAX as u64),
         ("ENTRIES_MAX", limits::ENTRIES_MAX.into()),
         ("SLOTS_MAX", limits::SLOTS_MAX.into()),
@@ -277,6 +286,7 @@ fn every_limit_stands_there_with_its_value() {
         ("AUXV_BYTES_MAX", limits::AUXV_BYTES_MAX as u64),
         ("RANGES_MAX", limits::RANGES_MAX as u64),
         ("FILTER_INSTRUCTIONS_MAX", limits::FILTER_INSTRUCTIONS_MAX as u64),
+        ("FILTERS_MAX", limits::FILTERS_MAX.into()),
         ("THREADS_MAX", limits::THREADS_MAX.into()),
         ("STATE_BYTES_MAX", limits::STATE_BYTES_MAX as u64),
         ("RESOURCES_MAX", limits::RESOURCES_MAX.into()),
