@@ -62,6 +62,8 @@ pub mod fuzzing;
 mod guarded;
 mod hatchery;
 mod hint;
+#[cfg(feature = "landlock")]
+mod landlock;
 mod launching;
 mod listener;
 mod live;
@@ -96,6 +98,11 @@ pub use embryo_plan::{
 };
 pub use error::{Cause, Error, Fault, SpawnError};
 pub use hatchery::{Hatchery, HatcheryBuilder, WhenEmpty};
+#[cfg(feature = "landlock")]
+pub use landlock::{
+    Landlock, LandlockError, LandlockLog, LandlockRights, LandlockRule, LandlockRuleset,
+    LandlockScope, UnknownRight,
+};
 pub use launching::{Launching, launch_with};
 pub use listener::{AddFd, Listener, Notification};
 pub use live::Embryo;
