@@ -67,6 +67,7 @@ mod live;
 mod loaded;
 mod mailbox;
 mod maps;
+mod mount;
 mod process;
 mod procfs;
 mod reaper;
@@ -84,8 +85,8 @@ pub use elf::{Load, LoadError, Loaded, NotLoadable, Part};
 pub use embryo_interp::Step;
 pub use embryo_plan::{
     Access, ArgText, ArmRegs, BuildError, ExecFlags, Explained, FilterFlags, Keep, Layout,
-    MapFlags, Op, OpCode, OwnedPlan as Plan, Plan as PlanView, PlanBuilder, PlanError, RawPlan,
-    Reason, Regset, Route, Slot, X86Regs, limits,
+    MapFlags, MountFlags, MountOp, Op, OpCode, OwnedPlan as Plan, Plan as PlanView, PlanBuilder,
+    PlanError, RawPlan, Reason, Regset, Route, Slot, X86Regs, limits,
 };
 pub use embryo_plan::{check_filter, errno_name, resource_name, sched_policy_name, signal_name};
 pub use error::{Cause, Error, Fault, SpawnError};
@@ -93,6 +94,7 @@ pub use hatchery::{Hatchery, HatcheryBuilder, WhenEmpty};
 pub use launching::Launching;
 pub use live::Embryo;
 pub use maps::MapsEntry;
+pub use mount::{Mount, MountAttributes, MountSpread, NewRoot, Spread, Upper};
 pub use process::{Process, Usage};
 pub use regions::Region;
 pub use spawn::{LaunchReport, SpawnOptions, TraceRecord, spawn, spawn_with};
