@@ -1,5 +1,6 @@
 //! The dispatch: one match, one line per op.
 
+use crate::confine;
 use crate::fault::{Fault, Step};
 use crate::fds::Descriptors;
 use crate::memory::{self, Own};
@@ -119,6 +120,7 @@ fn apply_one(op: &Op<'_>, context: &mut Context<'_>) -> Result<u64> {
         Op::Subreaper => done(rustix::process::set_child_subreaper(Some(Pid::INIT))),
         Op::Personality { persona } => sys::set_personality(persona).map(drop),
         Op::NoNewPrivs => done(rustix::thread::set_no_new_privs(true)),
+        Op::Confine(op) => confine::apply(&op, &fds),
         // Dispositions and mask are set at the end of the build, when no signal may be lost.
         Op::SignalIgnore { .. } | Op::SignalMask { .. } | Op::SignalDefault { .. } => Ok(()),
         // So are filter and threads: what comes before has no use for them.

@@ -6,6 +6,7 @@
 //! equal when their bytes are.
 
 use crate::filter::check_filter;
+use crate::following;
 use crate::format::{
     DataRef, ENTRY_LEN, Entry, HEADER_LEN, Header, ListRef, MAGIC, PlanFlags, VERSION,
 };
@@ -18,6 +19,7 @@ use core::ffi::CStr;
 use core::fmt;
 use zerocopy::FromBytes;
 
+mod confine;
 mod mount;
 
 /// Bytes that are alleged to be a plan.
@@ -127,6 +129,17 @@ pub enum Reason {
     OnlyAtStart,
     /// More threads than [`limits::THREADS_MAX`].
     TooManyThreads,
+    /// More filters than [`limits::FILTERS_MAX`].
+    TooManyFilters,
+    /// A filter that never lets a call through that has to be made after it: the call, and what the
+    /// filter returns (`SECCOMP_RET_*`).
+    FilterForbids(&'static str, u32),
+    /// A second filter with a listener.
+    TwoListeners,
+    /// Several filters, or one with a listener, with a start by registers.
+    OnlyWithExec,
+    /// A rule for a ruleset that the plan does not enforce.
+    RulesetUnused,
     /// A path of an op on mounts that does not begin at the root.
     Relative,
     /// A target with `..` in it, whose meaning depends on what is a link by then.
@@ -217,6 +230,15 @@ impl fmt::Display for Reason {
             Reason::TooManyThreads => {
                 write!(f, "more than {} threads besides the first", limits::THREADS_MAX)
             }
+            Reason::TooManyFilters => write!(f, "more than {} filters", limits::FILTERS_MAX),
+            Reason::FilterForbids(call, answer) => following::forbidden(f, call, *answer),
+            Reason::TwoListeners => f.write_str("at most one filter has a listener"),
+            Reason::OnlyWithExec => f.write_str(
+                "a start by registers installs one filter, and hands over no listener",
+            ),
+            Reason::RulesetUnused => {
+                f.write_str("the plan adds a rule to a ruleset that it does not enforce")
+            }
             Reason::Relative => f.write_str("a path does not begin with /"),
             Reason::DotDot => f.write_str("the target has .. in it"),
             Reason::RootHalf => f.write_str("new-root and enter-root need each other"),
@@ -251,6 +273,8 @@ impl<'a> RawPlan<'a> {
             return Err(whole(Reason::UnusedData));
         }
         seen.whole(&plan).map_err(whole)?;
+        following::check(&plan)?;
+        confine::check(&plan)?;
         Ok(plan)
     }
 
@@ -524,6 +548,8 @@ fn check_range(op: &Op<'_>) -> Result<(), Reason> {
             within(clear_tid < limits::ADDRESS_END && clear_tid % 4 == 0, "the word to clear")?;
             within(mask & unblockable == 0, "the mask")
         }
+        Op::Seccomp { flags, .. } => confine::check_filter_flags(flags),
+        Op::Confine(op) => confine::check_range(&op),
         Op::Mount(ref op) => mount::check_range(op),
         Op::StartRegs { page, regset, leave } => {
             check_regset(regset)?;
@@ -606,6 +632,7 @@ struct Seen {
     resource: Option<u32>,
     kinds: u128,
     threads: u32,
+    filters: confine::Filters,
     strict: bool,
     enters: bool,
 }
@@ -613,10 +640,13 @@ struct Seen {
 /// Ops of one kind exclude each other; `None` may be repeated.
 fn kind_bit(code: OpCode) -> Option<u128> {
     let same_as = match code {
-        OpCode::Fail | OpCode::PutFd | OpCode::OpenNull | OpCode::Rlimit | OpCode::Thread => {
-            return None;
-        }
-        OpCode::SeccompStrict => OpCode::Seccomp,
+        OpCode::Fail
+        | OpCode::PutFd
+        | OpCode::OpenNull
+        | OpCode::Rlimit
+        | OpCode::Thread
+        | OpCode::Seccomp
+        | OpCode::LandlockPath => return None,
         OpCode::ChrootSlot | OpCode::EnterRoot => OpCode::ChrootPath,
         OpCode::ChdirSlot => OpCode::ChdirPath,
         other => other,
@@ -677,7 +707,11 @@ impl Seen {
                 return Err(Reason::TooManyThreads);
             }
             Op::Thread { .. } => self.threads += 1,
+            Op::Seccomp { .. } if self.strict => return Err(Reason::Repeated),
+            Op::Seccomp { flags, .. } => self.filters.admit(flags)?,
+            Op::SeccompStrict if self.filters.any() => return Err(Reason::Repeated),
             Op::SeccompStrict => self.strict = true,
+            Op::StartRegs { .. } if self.filters.need_exec() => return Err(Reason::OnlyWithExec),
             Op::Mount(MountOp::EnterRoot) => self.enters = true,
             Op::ExecPath { .. } | Op::ExecSlot { .. } | Op::ExecName { .. }
                 if self.strict || self.threads > 0 =>
@@ -699,7 +733,7 @@ impl Seen {
         if plan.is_batch() {
             let bare = !starts && keep.is_empty() && plan.argv().count() == 0;
             let bare = bare && plan.envp().count() == 0;
-            if self.threads > 0 || self.has(OpCode::Seccomp) {
+            if self.threads > 0 || self.strict || self.filters.any() {
                 return Err(Reason::OnlyAtStart);
             }
             return if bare { Ok(()) } else { Err(Reason::BatchWithImage) };

@@ -8,6 +8,7 @@ use crate::view::Plan;
 use core::ffi::CStr;
 use core::fmt;
 
+mod confine;
 mod mount;
 
 /// The value of one field of an op.
@@ -34,6 +35,8 @@ pub enum ArgText<'a> {
     Cpus(&'a [u8]),
     /// Ids, little-endian u32s.
     Ids(&'a [u8]),
+    /// Bits of a kernel interface, with the names of those that have one, from bit 0 on.
+    Bits(u64, &'static [&'static str]),
 }
 
 impl fmt::Display for ArgText<'_> {
@@ -58,6 +61,13 @@ impl fmt::Display for ArgText<'_> {
                 let cpus = (0..mask.len() as u32 * 8)
                     .filter(|cpu| mask[*cpu as usize / 8] >> (cpu % 8) & 1 == 1);
                 comma_separated(f, cpus, |f, cpu| write!(f, "{cpu}"))
+            }
+            ArgText::Bits(bits, names) => {
+                let set = (0..u64::BITS).filter(|bit| bits >> bit & 1 == 1);
+                comma_separated(f, set, |f, bit| match names.get(bit as usize) {
+                    Some(name) => f.write_str(name),
+                    None => write!(f, "{bit}"),
+                })
             }
             ArgText::Ids(list) => {
                 let ids = list.as_chunks::<4>().0.iter().map(|id| u32::from_le_bytes(*id));
@@ -182,14 +192,18 @@ impl<'a> Op<'a> {
             Op::Seccomp { flags, program } => {
                 let count = program.len() / crate::filter::INSTRUCTION_BYTES;
                 field("instructions", Number(count as i64));
-                for (flag, word) in
-                    [(FilterFlags::LOG, "log"), (FilterFlags::SPEC_ALLOW, "spec-allow")]
-                {
+                for (flag, word) in [
+                    (FilterFlags::LOG, "log"),
+                    (FilterFlags::SPEC_ALLOW, "spec-allow"),
+                    (FilterFlags::LISTENER, "listener"),
+                    (FilterFlags::WAIT_KILLABLE, "wait-killable"),
+                ] {
                     if flags.contains(flag) {
                         field("how", Word(word));
                     }
                 }
             }
+            Op::Confine(op) => confine::fields(&op, field),
             Op::SignalIgnore { set } | Op::SignalMask { set } | Op::SignalDefault { set } => {
                 field("signals", Signals(set));
             }

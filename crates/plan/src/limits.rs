@@ -35,6 +35,8 @@ pub const AUXV_BYTES_MAX: usize = 1024;
 pub const RANGES_MAX: usize = 61;
 /// Instructions of a filter: the kernel's `BPF_MAXINSNS`.
 pub const FILTER_INSTRUCTIONS_MAX: usize = 4096;
+/// Filters of a plan.
+pub const FILTERS_MAX: u32 = 16;
 /// Threads of an image besides the first.
 pub const THREADS_MAX: u32 = 64;
 /// Bytes of the floating-point and vector state of a thread of x86_64: what the components below

@@ -132,6 +132,7 @@ pub const fn errno_name(errno: u32) -> Option<&'static str> {
         88 => "ENOTSOCK",
         90 => "EMSGSIZE",
         95 => "EOPNOTSUPP",
+        97 => "EAFNOSUPPORT",
         104 => "ECONNRESET",
         105 => "ENOBUFS",
         109 => "ETOOMANYREFS",

@@ -9,6 +9,9 @@ use crate::view::Plan;
 use bitflags::bitflags;
 use core::ffi::CStr;
 
+mod confine;
+
+pub use confine::{ConfineOp, LANDLOCK_RIGHTS, LandlockFlags};
 mod mount;
 
 pub use mount::{MountFlags, MountOp, Spread, layers};
@@ -219,10 +222,17 @@ op_codes! {
     /// seccomp(2) with a filter. Through the seed: a filter may kill with a core dump, which before
     /// Linux 5.16 ends everybody who shares the memory.
     Seccomp = 0x0508 "seccomp" Seed 98..=98
-        { slot: false, flags: 3, args: [Zero Zero Zero Zero], data: [Filter Absent] }
+        { slot: false, flags: 15, args: [Zero Zero Zero Zero], data: [Filter Absent] }
     /// seccomp(2), strict mode.
     SeccompStrict = 0x0509 "seccomp-strict" Seed 98..=98
         { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Absent Absent] }
+
+    /// landlock_restrict_self(2).
+    Landlock = 0x0520 "landlock" Seed 96..=96
+        { slot: true, flags: 7, args: [Zero Zero Zero Zero], data: [Absent Absent] }
+    /// landlock_add_rule(2). After the root and the credentials, with which its path is found.
+    LandlockPath = 0x0521 "landlock-path" Seed 94..=95
+        { slot: true, flags: 0, args: [U64 Zero Zero Zero], data: [Path Absent] }
 
     /// Signals that stay ignored across exec.
     SignalIgnore = 0x0601 "signal-ignore" Direct 95..=95
@@ -373,6 +383,12 @@ bitflags! {
         /// Speculative store bypass is not turned off (`SECCOMP_FILTER_FLAG_SPEC_ALLOW`, Linux
         /// 4.17).
         const SPEC_ALLOW = 2;
+        /// The filter has a listener, which is handed to the owner before the image is executed
+        /// (`SECCOMP_FILTER_FLAG_NEW_LISTENER`, Linux 5.0). At most one filter of a process has one.
+        const LISTENER = 4;
+        /// Of a filter with a listener: once the listener has received a call, its caller is
+        /// woken by nothing but a fatal signal (`SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV`, Linux 5.19).
+        const WAIT_KILLABLE = 8;
     }
 
     /// How a region is mapped.
@@ -585,7 +601,8 @@ pub enum Op<'a> {
     NoNewPrivs,
     /// A filter of system calls, installed last of all; seccomp(2). Needs [`Op::NoNewPrivs`] or
     /// `CAP_SYS_ADMIN`. What is called after it has to pass it: execve(2) or execveat(2), and in a
-    /// start by registers rt_sigreturn(2).
+    /// start by registers rt_sigreturn(2). A plan may have several, which are installed in their
+    /// order: of what they say the kernel does the most restrictive, and of equals the later.
     Seccomp {
         /// How.
         flags: FilterFlags,
@@ -595,6 +612,8 @@ pub enum Op<'a> {
     /// read(2), write(2), _exit(2) and rt_sigreturn(2), and death by SIGKILL for any other call;
     /// seccomp(2). For a start by registers alone, since no exec passes it.
     SeccompStrict,
+    /// What confines the image to a part of what its user may do.
+    Confine(ConfineOp<'a>),
     /// Signals that the image finds ignored; bit n-1 is signal n.
     SignalIgnore {
         /// The set.
@@ -866,6 +885,9 @@ impl<'a> Op<'a> {
                 program: bytes(first)?,
             },
             OpCode::SeccompStrict => Op::SeccompStrict,
+            code @ (OpCode::Landlock | OpCode::LandlockPath) => {
+                Op::Confine(ConfineOp::decode(code, entry, slot, text(first))?)
+            }
             OpCode::SignalIgnore => Op::SignalIgnore { set: a },
             OpCode::SignalMask => Op::SignalMask { set: a },
             OpCode::SignalDefault => Op::SignalDefault { set: a },
@@ -954,6 +976,7 @@ impl<'a> Op<'a> {
             Op::NoNewPrivs => OpCode::NoNewPrivs,
             Op::Seccomp { .. } => OpCode::Seccomp,
             Op::SeccompStrict => OpCode::SeccompStrict,
+            Op::Confine(op) => op.code(),
             Op::SignalIgnore { .. } => OpCode::SignalIgnore,
             Op::SignalMask { .. } => OpCode::SignalMask,
             Op::SignalDefault { .. } => OpCode::SignalDefault,
@@ -1035,6 +1058,7 @@ impl<'a> Op<'a> {
             Op::DeathSignal { signal } => one(signal.into()),
             Op::Personality { persona } => one(persona.into()),
             Op::Seccomp { flags, program } => Parts { flags: flags.bits(), ..data(program) },
+            Op::Confine(op) => op.parts(),
             Op::SignalIgnore { set } | Op::SignalMask { set } | Op::SignalDefault { set } => {
                 one(set)
             }

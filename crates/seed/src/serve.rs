@@ -5,7 +5,7 @@ use crate::wire::{
     SEED_NAME,
 };
 use core::ffi::{CStr, c_char, c_void};
-use embryo_interp::{Context, Dispositions, Fault, Image, Own, Step, Trace, World};
+use embryo_interp::{Context, Dispositions, Fault, Image, News, Own, Step, Trace, World};
 use embryo_plan::{Op, OpCode, Plan, limits};
 use embryo_syscall::{self as sys, Deadline, Errno, Sibling};
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -462,7 +462,11 @@ impl Seed {
         let start = plan.ops().last().flatten();
         // An owner that hears nothing of this knows that a socket which ends is that of a seed
         // that died.
-        let mut entering = |context: &Context<'_>| {
+        let mut tell = |context: &Context<'_>, news| {
+            if let News::Listening(index, fd) = news {
+                let reply = Reply::listening(index);
+                return sys::send_with_fds(context.control, reply.as_bytes(), &[], &[fd]);
+            }
             let records = context.trace.get(..context.traced).unwrap_or(&[]);
             if let (Some(deadline), Some(Op::StartRegs { .. })) = (self.deadline, start) {
                 // Nothing can block any more, and no exec will delete it.
@@ -471,9 +475,10 @@ impl Seed {
             let reply = Reply::entering(records.len());
             let _ = sys::send_with_fds(context.control, reply.as_bytes(), bytes_of(records), &[]);
             *sent = records.len();
+            Ok(())
         };
         // SAFETY: the caller vouches for the image and the task.
-        Err(unsafe { embryo_interp::run(plan, context, &image, &mut entering) })
+        Err(unsafe { embryo_interp::run(plan, context, &image, &mut tell) })
     }
 }
 

@@ -105,6 +105,9 @@ pub enum ReplyKind {
     /// An embryo was made: its pid stands in `index`, and with the message come its pidfd and the
     /// owner's end of its socket.
     Hatched = 4,
+    /// A filter was installed; with the message comes its listener. Between [`ReplyKind::Entering`] and
+    /// the image.
+    Listening = 5,
 }
 
 /// The head of a reply; trace records or results follow.
@@ -142,6 +145,12 @@ impl Reply {
         Self { kind: ReplyKind::Hatched as u32, index: pid as u32, ..Self::default() }
     }
 
+    /// The filter of op `index` has a listener.
+    #[must_use]
+    pub fn listening(index: u32) -> Self {
+        Self { kind: ReplyKind::Listening as u32, index, ..Self::default() }
+    }
+
     /// A fault.
     #[must_use]
     pub fn fault(fault: Fault, traced: usize) -> Self {
@@ -163,6 +172,7 @@ impl Reply {
             2 => Some((ReplyKind::Fault, fault)),
             3 => Some((ReplyKind::Done, fault)),
             4 => Some((ReplyKind::Hatched, fault)),
+            5 => Some((ReplyKind::Listening, fault)),
             _ => None,
         }
     }

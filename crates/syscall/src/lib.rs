@@ -23,6 +23,7 @@ mod clone;
 mod errno;
 mod exec;
 mod fds;
+mod landlock;
 mod leap;
 mod memory;
 mod mount;
@@ -44,6 +45,7 @@ pub use fds::{
     open, recv_owned, recv_with_fds, send_with_fds, set_send_buffer, socketpair, unshare_files,
     write,
 };
+pub use landlock::{landlock_abi, landlock_add_path, landlock_restrict_self, open_path};
 pub use leap::{LEAP_FAILED, LEAP_PAGE, LEAP_RANGES, Leap, LeapFilter, LeapRegs, LeapSize};
 pub use memory::{
     Mapping, ftruncate, madvise, memfd, mlock, mm_layout_size, mmap, mprotect, mremap, munmap,
@@ -58,7 +60,11 @@ pub use process::{
     sched_getattr, sched_set_affinity, sched_setattr, set_personality, set_res_gid, set_res_uid,
     setgroups, setpriority_self, setrlimit, umask, waitid_pidfd,
 };
-pub use seccomp::{seccomp_filter, seccomp_filter_allowed, seccomp_strict_allowed};
+pub use seccomp::{
+    Notified, Reply, seccomp_action_available, seccomp_add_fd, seccomp_filter,
+    seccomp_filter_allowed, seccomp_id_valid, seccomp_receive, seccomp_reply,
+    seccomp_strict_allowed,
+};
 pub use signal::{
     ALL_SIGNALS, Action, Disposition, get_disposition, set_action, set_disposition, set_mask,
 };
