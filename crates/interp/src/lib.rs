@@ -6,6 +6,7 @@
 //! It must never decide anything; whatever can be known before the clone was decided before.
 #![no_std]
 
+mod cgroup;
 mod child;
 mod confine;
 mod fault;
@@ -15,6 +16,7 @@ mod launcher;
 mod memory;
 mod mount;
 mod ops;
+mod privilege;
 mod registers;
 mod seccomp;
 mod signals;

@@ -1,10 +1,12 @@
 //! The dispatch: one match, one line per op.
 
+use crate::cgroup;
 use crate::confine;
 use crate::fault::{Fault, Step};
 use crate::fds::Descriptors;
 use crate::memory::{self, Own};
 use crate::mount;
+use crate::privilege;
 use crate::signals::Dispositions;
 use crate::trace::{Trace, now_ns};
 use crate::world::World;
@@ -108,6 +110,10 @@ fn apply_one(op: &Op<'_>, context: &mut Context<'_>) -> Result<u64> {
         Op::Affinity { mask } => sys::sched_set_affinity(mask),
         Op::IoPriority { value } => sys::ioprio_set(value),
         Op::TimerSlack { ns } => done(rustix::thread::set_current_timer_slack(NonZeroU64::new(ns))),
+        Op::CoreScheduling => sys::set(sys::Set::CoreCookie),
+        Op::MemoryPolicy { mode, nodes } => sys::set_mempolicy(mode, nodes),
+        Op::Privilege(op) => privilege::apply(&op),
+        Op::Cgroup(op) => cgroup::apply(&op, &fds),
         Op::ChrootPath { path } => done(rustix::process::chroot(path)),
         Op::ChrootSlot { slot } => fds.get(slot).and_then(fchdir).and_then(|()| sys::chroot_here()),
         Op::ChdirPath { path } => done(rustix::process::chdir(path)),

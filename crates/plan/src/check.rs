@@ -5,6 +5,8 @@
 //! gaps or overlaps, and whatever is unused is zero. That makes the rules short and two plans
 //! equal when their bytes are.
 
+mod privilege;
+
 use crate::filter::check_filter;
 use crate::following;
 use crate::format::{
@@ -125,6 +127,8 @@ pub enum Reason {
     Filter(u32, &'static str),
     /// An op that only a start by registers can do, with a start by exec.
     OnlyWithRegisters,
+    /// An op that a start by registers could not follow.
+    OnlyWithExec(OpCode),
     /// An op that is done at the start, in a batch, which has none.
     OnlyAtStart,
     /// More threads than [`limits::THREADS_MAX`].
@@ -137,7 +141,7 @@ pub enum Reason {
     /// A second filter with a listener.
     TwoListeners,
     /// Several filters, or one with a listener, with a start by registers.
-    OnlyWithExec,
+    FiltersOnlyWithExec,
     /// A rule for a ruleset that the plan does not enforce.
     RulesetUnused,
     /// A path of an op on mounts that does not begin at the root.
@@ -226,6 +230,13 @@ impl fmt::Display for Reason {
             Reason::OnlyWithRegisters => {
                 f.write_str("only a start by registers can do that: no exec would pass it")
             }
+            Reason::OnlyWithExec(code) => {
+                write!(
+                    f,
+                    "a start by registers cannot follow {}: it makes code of memory",
+                    code.name()
+                )
+            }
             Reason::OnlyAtStart => f.write_str("it is done at the start, and a batch has none"),
             Reason::TooManyThreads => {
                 write!(f, "more than {} threads besides the first", limits::THREADS_MAX)
@@ -233,7 +244,7 @@ impl fmt::Display for Reason {
             Reason::TooManyFilters => write!(f, "more than {} filters", limits::FILTERS_MAX),
             Reason::FilterForbids(call, answer) => following::forbidden(f, call, *answer),
             Reason::TwoListeners => f.write_str("at most one filter has a listener"),
-            Reason::OnlyWithExec => f.write_str(
+            Reason::FiltersOnlyWithExec => f.write_str(
                 "a start by registers installs one filter, and hands over no listener",
             ),
             Reason::RulesetUnused => {
@@ -424,7 +435,7 @@ fn check_data(
     if kind == DataKind::Absent {
         return if at == DataRef::default() { Ok(()) } else { Err(Reason::NotZero) };
     }
-    if matches!(kind, DataKind::Groups | DataKind::Ranges | DataKind::Auxv)
+    if matches!(kind, DataKind::Groups | DataKind::Ranges | DataKind::Auxv | DataKind::Nodes)
         && at == DataRef::default()
     {
         return Ok(());
@@ -457,7 +468,13 @@ fn check_data(
             Err(Reason::DataLength)
         }
         DataKind::Filter => check_filter(bytes),
-        DataKind::CpuMask if bytes.iter().all(|byte| *byte == 0) => Err(Reason::Empty),
+        DataKind::Keyring => check_text(bytes, limits::KEYRING_NAME_BYTES_MAX, false),
+        DataKind::Nodes if bytes.len() % 8 != 0 || bytes.len() > limits::NODE_MASK_BYTES_MAX => {
+            Err(Reason::DataLength)
+        }
+        DataKind::CpuMask | DataKind::Nodes if bytes.iter().all(|byte| *byte == 0) => {
+            Err(Reason::Empty)
+        }
         _ => Ok(()),
     }
 }
@@ -497,6 +514,8 @@ fn check_range(op: &Op<'_>) -> Result<(), Reason> {
         Op::IoPriority { value } => {
             within(value >> 13 <= 3 && value & 0x1fff <= 7, "the I/O priority")
         }
+        Op::MemoryPolicy { mode, nodes } => privilege::check_policy(mode, nodes),
+        Op::Privilege(op) => privilege::check(&op),
         // All ones asks for the persona and sets none.
         Op::Personality { persona } => within(persona != u32::MAX, "the persona"),
         Op::Umask { mode } => within(mode <= 0o777, "the mode"),
@@ -711,12 +730,17 @@ impl Seen {
             Op::Seccomp { flags, .. } => self.filters.admit(flags)?,
             Op::SeccompStrict if self.filters.any() => return Err(Reason::Repeated),
             Op::SeccompStrict => self.strict = true,
-            Op::StartRegs { .. } if self.filters.need_exec() => return Err(Reason::OnlyWithExec),
+            Op::StartRegs { .. } if self.filters.need_exec() => {
+                return Err(Reason::FiltersOnlyWithExec);
+            }
             Op::Mount(MountOp::EnterRoot) => self.enters = true,
             Op::ExecPath { .. } | Op::ExecSlot { .. } | Op::ExecName { .. }
                 if self.strict || self.threads > 0 =>
             {
                 return Err(Reason::OnlyWithRegisters);
+            }
+            Op::StartRegs { .. } if self.has(OpCode::Mdwe) => {
+                return Err(Reason::OnlyWithExec(OpCode::Mdwe));
             }
             Op::ControllingTty { .. } if !self.has(OpCode::SetSid) => {
                 return Err(Reason::TtyWithoutSession);

@@ -23,6 +23,12 @@ pub const SEARCH_BYTES_MAX: usize = STRING_BYTES_MAX;
 pub const GROUPS_MAX: usize = 65_536;
 /// Bytes of a CPU mask: 8 192 CPUs, the kernel's largest `NR_CPUS`.
 pub const CPU_MASK_BYTES_MAX: usize = 1024;
+/// Bytes of a mask of memory nodes: 1 024 nodes, the kernel's largest `MAX_NUMNODES`.
+pub const NODE_MASK_BYTES_MAX: usize = 128;
+/// Bytes of a keyring's name with its NUL.
+pub const KEYRING_NAME_BYTES_MAX: usize = 256;
+/// The highest capability that has a name here; a set may hold others, up to 63.
+pub const CAPABILITY_MAX: u32 = 40;
 /// Bytes of a page: what addresses and lengths of regions are multiples of.
 pub const PAGE: u64 = 4096;
 /// Addresses in a plan are below this: what the smaller of the two machines has.

@@ -4,17 +4,20 @@
 //! Adding an op touches, in this crate: one row of the table below, one variant of [`Op`], its arm
 //! in [`Op::decode`] and in [`Op::parts`], and its range check in `check.rs`.
 
+mod cgroup;
+mod confine;
+mod mount;
+mod privilege;
+
 use crate::format::{DataRef, Entry};
 use crate::view::Plan;
 use bitflags::bitflags;
 use core::ffi::CStr;
 
-mod confine;
-
+pub use cgroup::CgroupOp;
 pub use confine::{ConfineOp, LANDLOCK_RIGHTS, LandlockFlags};
-mod mount;
-
 pub use mount::{MountFlags, MountOp, Spread, layers};
+pub use privilege::{CapSets, PrivilegeOp};
 
 /// A grant's name inside a plan: an index into the grants that a spawn brings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,6 +72,8 @@ pub(crate) enum DataKind {
     Filter,
     Absolute,
     Layers,
+    Keyring,
+    Nodes,
 }
 
 /// What an entry of one code must look like.
@@ -180,6 +185,13 @@ op_codes! {
     TimerSlack = 0x0307 "timer-slack" Direct 50..=55
         { slot: false, flags: 0, args: [U64 Zero Zero Zero], data: [Absent Absent] }
 
+    /// prctl(2) PR_SCHED_CORE, a new cookie.
+    CoreScheduling = 0x0308 "core-scheduling" Seed 50..=55
+        { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Absent Absent] }
+    /// set_mempolicy(2).
+    MemoryPolicy = 0x0309 "memory-policy" Seed 50..=55
+        { slot: false, flags: 0, args: [U32 Zero Zero Zero], data: [Nodes Absent] }
+
     /// chroot(2) to a path.
     ChrootPath = 0x0401 "chroot" Direct 60..=60
         { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Path Absent] }
@@ -227,6 +239,30 @@ op_codes! {
     SeccompStrict = 0x0509 "seccomp-strict" Seed 98..=98
         { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Absent Absent] }
 
+    /// prctl(2) PR_CAPBSET_DROP of everything else. Before the ids, whose change takes CAP_SETPCAP.
+    BoundingSet = 0x0510 "bounding-set" Seed 69..=69
+        { slot: false, flags: 0, args: [U64 Zero Zero Zero], data: [Absent Absent] }
+    /// prctl(2) PR_SET_SECUREBITS. Before the ids, as well.
+    Securebits = 0x0511 "securebits" Seed 69..=69
+        { slot: false, flags: 0, args: [U32 Zero Zero Zero], data: [Absent Absent] }
+    /// prctl(2) PR_SET_KEEPCAPS. Before the uid, with which they would go.
+    KeepCapabilities = 0x0512 "keep-capabilities" Seed 69..=71
+        { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Absent Absent] }
+    /// capset(2).
+    Capabilities = 0x0513 "capabilities" Seed 73..=73
+        { slot: false, flags: 7, args: [U64 U64 U64 Zero], data: [Absent Absent] }
+    /// prctl(2) PR_CAP_AMBIENT. After `capabilities`, of which it has to be a part.
+    Ambient = 0x0514 "ambient" Seed 74..=74
+        { slot: false, flags: 0, args: [U64 Zero Zero Zero], data: [Absent Absent] }
+    /// keyctl(2) KEYCTL_JOIN_SESSION_KEYRING. After the ids, whose it is.
+    SessionKeyring = 0x0515 "session-keyring" Seed 75..=85
+        { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Keyring Absent] }
+    /// prctl(2) PR_SET_MDWE. Through the seed: it sticks to the memory.
+    Mdwe = 0x0516 "mdwe" Seed 75..=85
+        { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Absent Absent] }
+    /// prctl(2) PR_SET_THP_DISABLE. Through the seed, as well.
+    ThpDisable = 0x0517 "thp-disable" Seed 75..=85
+        { slot: false, flags: 1, args: [Zero Zero Zero Zero], data: [Absent Absent] }
     /// landlock_restrict_self(2).
     Landlock = 0x0520 "landlock" Seed 96..=96
         { slot: true, flags: 7, args: [Zero Zero Zero Zero], data: [Absent Absent] }
@@ -345,6 +381,13 @@ op_codes! {
     /// pivot_root(2).
     EnterRoot = 0x0811 "enter-root" Seed 60..=60
         { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Absent Absent] }
+    /// A granted cgroup, before there is anything that it would count. Through the seed: a frozen one
+    /// blocks, and whoever is in it is killed with it.
+    CgroupJoin = 0x0a01 "cgroup" Seed 2..=2
+        { slot: true, flags: 0, args: [Zero Zero Zero Zero], data: [Absent Absent] }
+    /// A guardian, before anything else can be left behind.
+    Tie = 0x0a02 "tie" Seed 2..=2
+        { slot: true, flags: 0, args: [Zero Zero Zero Zero], data: [Absent Absent] }
 
     /// execve(2).
     ExecPath = 0x0f01 "exec" Direct 100..=100
@@ -536,6 +579,16 @@ pub enum Op<'a> {
     TimerSlack {
         /// Nanoseconds.
         ns: u64,
+    },
+    /// A core-scheduling cookie of its own: only who has it runs on the same core at the same time;
+    /// prctl(2).
+    CoreScheduling,
+    /// Where its memory comes from; set_mempolicy(2).
+    MemoryPolicy {
+        /// `MPOL_*`, with its flags.
+        mode: u32,
+        /// Bit n, little-endian, is node n; empty for the modes that take none.
+        nodes: &'a [u8],
     },
     /// Root directory by path; chroot(2).
     ChrootPath {
@@ -799,6 +852,10 @@ pub enum Op<'a> {
     },
     /// What is mounted where.
     Mount(MountOp<'a>),
+    /// Capabilities and what else a process may do.
+    Privilege(PrivilegeOp<'a>),
+    /// Cgroup and guardian.
+    Cgroup(CgroupOp),
     /// Start a file by path; execve(2).
     ExecPath {
         /// The file.
@@ -846,7 +903,8 @@ impl<'a> Op<'a> {
         let bytes = |at: DataRef| plan.data(at);
         let text = |at: DataRef| plan.c_str(at);
         let [first, second] = entry.data;
-        Some(match OpCode::from_number(entry.code.get())? {
+        let code = OpCode::from_number(entry.code.get())?;
+        Some(match code {
             OpCode::Fail => Op::Fail { errno: a as u32 },
             OpCode::SetSid => Op::SetSid,
             OpCode::SetPgid => Op::SetPgid { pgid: a as u32 },
@@ -868,6 +926,8 @@ impl<'a> Op<'a> {
             OpCode::Affinity => Op::Affinity { mask: bytes(first)? },
             OpCode::IoPriority => Op::IoPriority { value: a as u32 },
             OpCode::TimerSlack => Op::TimerSlack { ns: a },
+            OpCode::CoreScheduling => Op::CoreScheduling,
+            OpCode::MemoryPolicy => Op::MemoryPolicy { mode: a as u32, nodes: bytes(first)? },
             OpCode::ChrootPath => Op::ChrootPath { path: text(first)? },
             OpCode::ChrootSlot => Op::ChrootSlot { slot },
             OpCode::ChdirPath => Op::ChdirPath { path: text(first)? },
@@ -936,6 +996,15 @@ impl<'a> Op<'a> {
             | OpCode::Attributes
             | OpCode::Unmount
             | OpCode::EnterRoot) => Op::Mount(MountOp::decode(code, entry, plan)?),
+            OpCode::BoundingSet
+            | OpCode::Securebits
+            | OpCode::KeepCapabilities
+            | OpCode::Capabilities
+            | OpCode::Ambient
+            | OpCode::SessionKeyring
+            | OpCode::Mdwe
+            | OpCode::ThpDisable => Op::Privilege(PrivilegeOp::decode(code, entry, plan)?),
+            OpCode::CgroupJoin | OpCode::Tie => Op::Cgroup(CgroupOp::decode(code, entry)?),
             OpCode::ExecPath => Op::ExecPath { path: text(first)?, flags: exec },
             OpCode::ExecSlot => Op::ExecSlot { slot, flags: exec },
             OpCode::ExecName => {
@@ -962,6 +1031,8 @@ impl<'a> Op<'a> {
             Op::Affinity { .. } => OpCode::Affinity,
             Op::IoPriority { .. } => OpCode::IoPriority,
             Op::TimerSlack { .. } => OpCode::TimerSlack,
+            Op::CoreScheduling => OpCode::CoreScheduling,
+            Op::MemoryPolicy { .. } => OpCode::MemoryPolicy,
             Op::ChrootPath { .. } => OpCode::ChrootPath,
             Op::ChrootSlot { .. } => OpCode::ChrootSlot,
             Op::ChdirPath { .. } => OpCode::ChdirPath,
@@ -999,6 +1070,8 @@ impl<'a> Op<'a> {
             Op::StartRegs { .. } => OpCode::StartRegs,
             Op::Thread { .. } => OpCode::Thread,
             Op::Mount(op) => op.code(),
+            Op::Privilege(op) => op.code(),
+            Op::Cgroup(op) => op.code(),
             Op::ExecPath { .. } => OpCode::ExecPath,
             Op::ExecSlot { .. } => OpCode::ExecSlot,
             Op::ExecName { .. } => OpCode::ExecName,
@@ -1024,6 +1097,12 @@ impl<'a> Op<'a> {
         };
         match *self {
             Op::SetSid | Op::Subreaper | Op::NoNewPrivs | Op::SeccompStrict | Op::DropVdso => none,
+            Op::CoreScheduling => none,
+            Op::MemoryPolicy { mode, nodes } => {
+                Parts { args: [mode.into(), 0, 0, 0], ..data(nodes) }
+            }
+            Op::Privilege(op) => op.parts(),
+            Op::Cgroup(op) => op.parts(),
             Op::Fail { errno } => one(errno.into()),
             Op::SetPgid { pgid } => one(pgid.into()),
             Op::ControllingTty { slot: at }

@@ -1,5 +1,6 @@
 //! The receive loop: one request, its grants, then the interpreter.
 
+use crate::guard::{Guard, guard};
 use crate::wire::{
     GRANTS_PER_MESSAGE, INLINE_PLAN_MAX, REQUEST_LEN, Reply, Request, RequestFlags, RequestKind,
     SEED_NAME,
@@ -294,6 +295,13 @@ impl Seed {
         }
         self.set_deadline(request.timeout_ns);
         let slots = self.begin(&request, slots).map_err(seed)?;
+        if request.kind == RequestKind::Guard as u32 {
+            let parent = slots.first().copied().unwrap_or(-1);
+            let Self { control, owner, .. } = *self;
+            // It outlives what it was asked within.
+            let ready = || self.set_deadline(0);
+            guard(Guard { control, owner, parent }, plan.bytes(), ready);
+        }
         let bytes = plan.bytes();
         let view = Plan::split(bytes).ok_or(seed(Errno::BADMSG))?;
         if view.slots() as usize != slots.len() {
@@ -374,8 +382,9 @@ impl Seed {
         let message = message.get(..len).ok_or(Errno::BADMSG)?;
         let (request, rest) = Request::read_from_prefix(message).map_err(|_| Errno::BADMSG)?;
         let known =
-            [RequestKind::Launch as u32, RequestKind::Apply as u32, RequestKind::Hatch as u32]
-                .contains(&request.kind);
+            [RequestKind::Launch, RequestKind::Apply, RequestKind::Hatch, RequestKind::Guard]
+                .iter()
+                .any(|kind| *kind as u32 == request.kind);
         if request.magic != Request::MAGIC || !known {
             return Err(Errno::BADMSG);
         }

@@ -31,7 +31,26 @@ pub enum RequestKind {
     Apply = 3,
     /// Make embryos: copies of this seed, each with a socket of its own.
     Hatch = 4,
+    /// Guard something until the owner ends or lets go of it; see [`Order`]. The directory of a
+    /// cgroup may come with it, in which one is to be made then. Its name, and pairs of a file and what
+    /// to write to it, stand where a plan would: strings, each with its NUL.
+    Guard = 16,
 }
+
+/// What is said to a guardian, one byte each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Order {
+    /// By a process that it is to kill in the end, with its pidfd; the same byte is the answer.
+    Tie = 1,
+    /// It is the end.
+    End = 2,
+    /// Kill nobody: only remove the cgroup when it is empty.
+    Release = 3,
+}
+
+/// The name (`comm`) of a guardian.
+pub const GUARD_NAME: &core::ffi::CStr = c"embryo:guard";
 
 /// Bits of [`Request::flags`].
 #[derive(Clone, Copy, Debug)]

@@ -27,6 +27,7 @@ mod landlock;
 mod leap;
 mod memory;
 mod mount;
+mod privilege;
 mod process;
 mod raw;
 mod seccomp;
@@ -42,8 +43,8 @@ pub use errno::Errno;
 pub use exec::{execve, execveat_fd};
 pub use fds::{
     CloseRange, SCM_MAX_FDS, close, close_range, dup3, dupfd_cloexec, fcntl_getfd, fcntl_setfd,
-    open, recv_owned, recv_with_fds, send_with_fds, set_send_buffer, socketpair, unshare_files,
-    write,
+    getdents, mkdir_at, open, open_at, read, recv_owned, recv_with_fds, rmdir_at, send_with_fds,
+    set_send_buffer, socketpair, unshare_files, write,
 };
 pub use landlock::{landlock_abi, landlock_add_path, landlock_restrict_self, open_path};
 pub use leap::{LEAP_FAILED, LEAP_PAGE, LEAP_RANGES, Leap, LeapFilter, LeapRegs, LeapSize};
@@ -53,6 +54,9 @@ pub use memory::{
 };
 pub use mount::{
     Held, MountAttr, fchmodat2, fsmount, fsopen, mount_setattr, open_tree_clone, openat, openat2,
+};
+pub use privilege::{
+    Set, capset, in_ambient_set, in_bounding_set, join_session_keyring, set, set_mempolicy,
 };
 pub use process::{
     SchedAttr, Usage, Waited, chroot_here, exit, getpgid, getpgrp, getpid, getppid, getsid,
