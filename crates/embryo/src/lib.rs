@@ -90,7 +90,7 @@ pub use embryo_plan::{
     Access, ArgText, ArmRegs, BuildError, ConfineOp, ExecFlags, Explained, FilterFlags,
     FilterOutcome, Keep, LANDLOCK_RIGHTS, LandlockFlags, Layout, MapFlags, MountFlags, MountOp, Op,
     OpCode, OwnedPlan as Plan, Plan as PlanView, PlanBuilder, PlanError, RawPlan, Reason, Regset,
-    Route, Slot, X86Regs, limits,
+    Route, Slot, Spread, X86Regs, limits,
 };
 pub use embryo_plan::{
     check_filter, errno_name, filter_outcome, resource_name, sched_policy_name, signal_name,
