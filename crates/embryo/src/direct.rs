@@ -12,7 +12,7 @@ use embryo_plan::OwnedPlan;
 use embryo_syscall::{self as sys, Errno};
 use rustix::fd::AsFd;
 use std::cell::Cell;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 thread_local! {
@@ -31,10 +31,20 @@ pub(crate) struct Direct {
     pub(crate) cut: u32,
     /// Whether the cut had to rise over a grant, because no mailbox could be had.
     pub(crate) cut_raised: bool,
+    /// The listener of the plan's filter, if it has one.
+    pub(crate) listener: Option<OwnedFd>,
     /// What is below the handle.
     pub(crate) below: Below,
     /// What went wrong in this process, if something did.
     pub(crate) detail: Option<String>,
+}
+
+impl Direct {
+    /// What a launch came to of which nothing more is known.
+    pub(crate) fn new(launched: Launched, cut: u32, cut_raised: bool) -> Self {
+        let below = Below::default();
+        Self { launched, cut, cut_raised, listener: None, below, detail: None }
+    }
 }
 
 /// How a launch that called exec has turned out.
@@ -73,7 +83,7 @@ pub(crate) fn launch(
         mailbox.give_back();
     }
     let launched = outcome?;
-    Ok(Direct { launched, cut, cut_raised, below: Below::default(), detail: None })
+    Ok(Direct::new(launched, cut, cut_raised))
 }
 
 fn take_arena(plan: &OwnedPlan, trace: bool) -> Result<Arena, Fault> {

@@ -2,7 +2,8 @@
 
 use crate::error::{Error, errno_text};
 use crate::guarded::AsRaw;
-use crate::moving::{Below, Told};
+use crate::listener::Listener;
+use crate::moving::{Below, StatusLine, Told};
 use crate::reaper;
 use crate::spawn::{LaunchReport, TraceRecord};
 use embryo_syscall::{self as sys, Errno, Waited};
@@ -67,6 +68,7 @@ pub struct Process {
     ended: Option<Ended>,
     kill_on_drop: bool,
     report: LaunchReport,
+    pub(crate) listener: Option<Listener>,
 }
 
 impl Process {
@@ -81,12 +83,20 @@ impl Process {
             ended: None,
             kill_on_drop: false,
             report,
+            listener: None,
         }
     }
 
     /// Puts what was done before the plan in front of its records.
     pub(crate) fn recorded_first(&mut self, record: TraceRecord) {
         self.report.trace.insert(0, record);
+    }
+
+    /// The listener of its filter, if its plan has one ([`crate::FilterFlags::LISTENER`]) and it was
+    /// not taken before. Dropping it, or the process with it, makes every call that it would be notified of
+    /// fail with ENOSYS.
+    pub fn take_listener(&mut self) -> Option<Listener> {
+        self.listener.take()
     }
 
     /// Its pid. It names this process until it has been waited for, and maybe another one then.
@@ -228,7 +238,7 @@ impl Process {
     }
 
     fn reaped_elsewhere(&self, block: bool) -> Result<Ended, Error> {
-        if let Some(told) = self.below.status.as_ref().and_then(crate::moving::StatusLine::take) {
+        if let Some(told) = self.below.status.as_ref().and_then(StatusLine::take) {
             return Ok(Ended::told(&told));
         }
         if block {

@@ -42,18 +42,29 @@ pub(crate) fn launch(
     trace: bool,
 ) -> Result<Direct, Fault> {
     let deadline = deadline_after(timeout);
+    let (mut direct, socket) = begin(plan, grants, timeout, trace)?;
+    if direct.launched.end == End::Entered {
+        let answering = Answering::new(direct.launched.pid, deadline, plan, Below::default());
+        let pidfd = direct.launched.pidfd.as_fd();
+        let (end, answering) = answering.finish(socket.as_fd(), pidfd);
+        direct.take(end, answering);
+    }
+    Ok(direct)
+}
+
+/// Sends a plan to a fresh seed, whose answers come through the socket. If it has not entered its
+/// image, there is no seed.
+pub(crate) fn begin(
+    plan: &OwnedPlan,
+    grants: &[i32],
+    timeout: Duration,
+    trace: bool,
+) -> Result<(Direct, OwnedFd), Fault> {
     let flags = if trace { RequestFlags::TRACE } else { 0 };
     let kept = &Kept::NOTHING;
     let kind = RequestKind::Launch;
     let message = Message { kind, flags, plan, owner: None, grants, kept, timeout };
-    let (mut direct, socket) = make(timeout, |socket| send(socket, &message))?;
-    if direct.launched.end == End::Entered {
-        let answering = Answering::new(direct.launched.pid, deadline, plan, Below::default());
-        let pidfd = direct.launched.pidfd.as_fd();
-        let answered = answering.wait(socket.as_fd(), pidfd);
-        direct.take(answered);
-    }
-    Ok(direct)
+    make(timeout, |socket| send(socket, &message))
 }
 
 /// Makes a seed whose first request, which `send` puts into its socket, lies there before it does.
@@ -82,22 +93,13 @@ pub(crate) fn make(
     Ok((direct, ours))
 }
 
-/// What a launch came to.
-#[derive(Debug)]
-pub(crate) struct Answered {
-    pub(crate) end: End,
-    pub(crate) records: Vec<Trace>,
-    pub(crate) moves: Moves,
-    /// What went wrong here, if something did.
-    pub(crate) detail: Option<String>,
-}
-
 impl Direct {
     /// Takes in what came of a launch through the seed.
-    pub(crate) fn take(&mut self, answered: Answered) {
-        let Answered { end, records, moves, detail } = answered;
+    pub(crate) fn take(&mut self, end: End, answering: Answering) {
+        let Answering { records, listener, moves, detail, .. } = answering;
         self.below = moves.settle(&mut self.launched.pidfd, &mut self.launched.pid);
-        (self.launched.end, self.launched.trace, self.detail) = (end, records, detail);
+        (self.launched.end, self.launched.trace) = (end, records);
+        (self.listener, self.detail) = (listener, detail);
     }
 }
 
@@ -107,16 +109,21 @@ pub(crate) struct Answering {
     pid: i32,
     plan: OwnedPlan,
     moves: Moves,
+    /// What went wrong in this process, if something did.
     detail: Option<String>,
     deadline: Instant,
     patience: Duration,
     /// Until the seed has said so it is no image, whatever its name is: it may not have got so far as
     /// to take one. What ends without a word has failed.
     entering: bool,
+    /// Whether the plan's filter has a listener that has not been handed over yet.
+    listens: bool,
+    pub(crate) listener: Option<OwnedFd>,
     pub(crate) records: Vec<Trace>,
 }
 
 impl Answering {
+    /// Of a seed that has this below it, and was sent this plan.
     pub(crate) fn new(pid: i32, deadline: Instant, plan: &OwnedPlan, below: Below) -> Self {
         Self {
             pid,
@@ -126,31 +133,32 @@ impl Answering {
             deadline,
             patience: SOCKET_PATIENCE,
             entering: false,
+            listens: plan.as_plan().has_listener(),
+            listener: None,
             records: Vec::new(),
         }
     }
 
     /// Waits for what the seed says, or for the end of its socket, and finds out what that means.
-    pub(crate) fn wait(mut self, socket: BorrowedFd<'_>, pidfd: BorrowedFd<'_>) -> Answered {
+    pub(crate) fn finish(mut self, socket: BorrowedFd<'_>, pidfd: BorrowedFd<'_>) -> (End, Self) {
         loop {
             self.rest(socket);
             if let Some(end) = self.look(socket, pidfd) {
-                return self.over(end);
+                return (end, self);
             }
         }
     }
 
     /// Gives the launch up: what is to be ended is the handle now.
-    pub(crate) fn leave(self, ready: &mut Ready) -> Below {
+    pub(crate) fn leave(mut self, ready: &mut Ready) {
         // What has been said and not been heard is of processes that are to end, too.
-        let mut answering = self;
-        let _ = answering.look(ready.socket.as_fd(), ready.pidfd.as_fd());
-        answering.moves.settle(&mut ready.pidfd, &mut ready.pid)
+        let _ = self.look(ready.socket.as_fd(), ready.pidfd.as_fd());
+        self.moves.settle(&mut ready.pidfd, &mut ready.pid);
     }
 
-    pub(crate) fn over(self, end: End) -> Answered {
-        let Self { records, moves, detail, .. } = self;
-        Answered { end, records, moves, detail }
+    /// Whether a listener is still to come.
+    pub(crate) fn listens(&self) -> bool {
+        self.listens
     }
 
     /// When it is to be looked at again though the socket is silent.
@@ -168,11 +176,19 @@ impl Answering {
         // One that answers without end has no more time than another.
         while readable(socket, Instant::now()) && Instant::now() < self.deadline {
             match receive(socket) {
-                Some((ReplyKind::Entering, _, traced, _)) if !self.entering => {
+                Some((ReplyKind::Entering, _, traced, [None, None])) if !self.entering => {
                     self.entering = true;
                     self.records = traced;
                 }
-                Some((ReplyKind::Fault, fault, traced, _)) => {
+                Some((ReplyKind::Listening, _, _, [Some(listener), None]))
+                    if self.entering && self.listens =>
+                {
+                    self.listens = false;
+                    self.listener = Some(listener);
+                    // Whoever waits for it is to get it, whatever else has been said.
+                    return None;
+                }
+                Some((ReplyKind::Fault, fault, traced, [None, None])) => {
                     self.records.extend(traced);
                     return Some(End::Fault(fault));
                 }
@@ -182,7 +198,7 @@ impl Answering {
                         return Some(End::Killed);
                     }
                 }
-                Some((ReplyKind::MapsWanted, ..)) => {
+                Some((ReplyKind::MapsWanted, _, _, [None, None])) => {
                     let (_, pid) = self.moves.image(pidfd, self.pid);
                     self.detail = write_maps(socket, pid, &self.plan.as_plan());
                 }
@@ -212,6 +228,11 @@ impl Answering {
 
     fn ended(&self, pidfd: BorrowedFd<'_>) -> End {
         if !self.entering {
+            return End::Killed;
+        }
+        if self.listens {
+            // It said that it enters its image, and never got so far as to do so.
+            kill(self.moves.handle(pidfd));
             return End::Killed;
         }
         let left = self.deadline.saturating_duration_since(Instant::now());
@@ -318,7 +339,7 @@ fn receive(socket: BorrowedFd<'_>) -> Option<(ReplyKind, Fault, Vec<Trace>, Fds)
     Some((kind, fault, records, fds))
 }
 
-/// One message; `None` at the end of the socket.
+/// One message with the descriptors that came with it; `None` at the end of the socket.
 fn message(socket: BorrowedFd<'_>) -> Option<(Vec<u8>, Fds)> {
     // A seed keeps at most 1024 records, and tells a u64 for each entry of a batch. The end of the
     // socket, which is what mostly comes, needs no room.
@@ -357,7 +378,7 @@ pub(crate) struct Meanwhile<'a> {
     pub(crate) pid: i32,
     pub(crate) plan: &'a OwnedPlan,
     pub(crate) moves: Moves,
-    /// What went wrong here, if something did.
+    /// What went wrong in this process, if something did.
     pub(crate) detail: Option<String>,
 }
 
@@ -367,11 +388,13 @@ pub(crate) fn results(
     deadline: Instant,
     meanwhile: &mut Meanwhile<'_>,
 ) -> Answer {
+    let mut heard = false;
     loop {
         // One that says something else without end has no more time than another.
-        if !readable(socket, deadline) || Instant::now() >= deadline {
+        if !readable(socket, deadline) || heard && Instant::now() >= deadline {
             return Answer::Silence;
         }
+        heard = true;
         let Some((message, fds)) = message(socket).filter(|(message, _)| !message.is_empty())
         else {
             return Answer::End;
@@ -380,8 +403,9 @@ pub(crate) fn results(
             return Answer::Nonsense;
         };
         let (words, odd) = rest.as_chunks::<8>();
+        let bare = rest.is_empty() && matches!(fds, [None, None]);
         match reply.meaning() {
-            Some((ReplyKind::Fault, fault)) if rest.is_empty() => return Answer::Fault(fault),
+            Some((ReplyKind::Fault, fault)) if bare => return Answer::Fault(fault),
             Some((ReplyKind::Done, _))
                 if odd.is_empty() && words.len() == reply.traced as usize =>
             {
@@ -392,7 +416,7 @@ pub(crate) fn results(
                     return Answer::Nonsense;
                 }
             }
-            Some((ReplyKind::MapsWanted, _)) => {
+            Some((ReplyKind::MapsWanted, _)) if bare => {
                 let (_, pid) = meanwhile.moves.image(meanwhile.pidfd, meanwhile.pid);
                 meanwhile.detail = write_maps(socket, pid, &meanwhile.plan.as_plan());
             }

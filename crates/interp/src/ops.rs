@@ -1,9 +1,13 @@
 //! The dispatch: one match, one line per op.
 
+use crate::cgroup;
+use crate::confine;
 use crate::fault::{Fault, Step};
 use crate::fds::Descriptors;
 use crate::memory::{self, Own};
+use crate::mount;
 use crate::namespace;
+use crate::privilege;
 use crate::signals::Dispositions;
 use crate::trace::{Trace, now_ns};
 use crate::world::{Executor, World};
@@ -118,6 +122,10 @@ fn apply_one(op: &Op<'_>, context: &mut Context<'_>) -> Result<u64> {
         Op::Affinity { mask } => sys::sched_set_affinity(mask),
         Op::IoPriority { value } => sys::ioprio_set(value),
         Op::TimerSlack { ns } => done(rustix::thread::set_current_timer_slack(NonZeroU64::new(ns))),
+        Op::CoreScheduling => sys::set(sys::Set::CoreCookie),
+        Op::MemoryPolicy { mode, nodes } => sys::set_mempolicy(mode, nodes),
+        Op::Privilege(op) => privilege::apply(&op),
+        Op::Cgroup(op) => cgroup::apply(&op, &fds),
         Op::ChrootPath { path } => done(rustix::process::chroot(path)),
         Op::ChrootSlot { slot } => fds.get(slot).and_then(fchdir).and_then(|()| sys::chroot_here()),
         Op::ChdirPath { path } => done(rustix::process::chdir(path)),
@@ -130,10 +138,15 @@ fn apply_one(op: &Op<'_>, context: &mut Context<'_>) -> Result<u64> {
         Op::Subreaper => done(rustix::process::set_child_subreaper(Some(Pid::INIT))),
         Op::Personality { persona } => sys::set_personality(persona).map(drop),
         Op::NoNewPrivs => done(rustix::thread::set_no_new_privs(true)),
+        Op::Confine(op) => confine::apply(&op, &fds),
         // Dispositions and mask are set at the end of the build, when no signal may be lost.
         Op::SignalIgnore { .. } | Op::SignalMask { .. } | Op::SignalDefault { .. } => Ok(()),
         // So are filter and threads: what comes before has no use for them.
         Op::Seccomp { .. } | Op::SeccompStrict | Op::Thread { .. } => Ok(()),
+        Op::Mount(ref op) => {
+            let fd = op.slot().map_or(Ok(-1), |slot| fds.get(slot))?;
+            mount::apply(op, fd, &mut fds.world)
+        }
         // The start is not applied but entered; see `start`.
         Op::ExecPath { .. } | Op::ExecSlot { .. } | Op::ExecName { .. } | Op::StartRegs { .. } => {
             Err(Errno::INVAL)

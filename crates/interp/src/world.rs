@@ -20,11 +20,14 @@ pub struct World {
     /// Some of the namespaces are not those of the task itself yet, but of the children that it
     /// makes.
     pub for_children: bool,
+    /// Whether what is mounted in it stays in it.
+    pub private: bool,
 }
 
 impl World {
     /// Everything is still that of whoever made the task.
-    pub const INHERITED: Self = Self { own: 0, root: -1, proc: -1, init: -1, for_children: false };
+    pub const INHERITED: Self =
+        Self { own: 0, root: -1, proc: -1, init: -1, for_children: false, private: false };
 
     /// Refuses what would change a namespace that somebody else lives in, too.
     ///
