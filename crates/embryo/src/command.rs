@@ -4,6 +4,12 @@
 //! It is a plan in the making. Whatever a child of std's would inherit by habit (stdio,
 //! environment, working directory, umask, session, ignored signals) is granted here by name, and nothing else is.
 
+mod cgroup;
+mod confine;
+mod mount;
+mod privilege;
+
+use crate::caps::Privileges;
 use crate::elf::Load;
 use crate::error::Error;
 use crate::hatchery::Hatchery;
@@ -26,8 +32,7 @@ use std::process::{ExitStatus, Output};
 use std::sync::Arc;
 use std::time::Duration;
 
-mod confine;
-mod mount;
+pub(crate) use cgroup::Keeper;
 
 /// Where execvp(3) looks when there is no `PATH`.
 const DEFAULT_SEARCH: &str = "/bin:/usr/bin";
@@ -99,6 +104,11 @@ pub struct Command {
     options: SpawnOptions,
     hatchery: Option<Hatchery>,
     kill_on_drop: bool,
+    privileges: Privileges,
+    core_scheduling: bool,
+    memory_policy: Option<(u32, Vec<u8>)>,
+    cgroup: Option<cgroup::Where>,
+    die_with_handle: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -193,6 +203,11 @@ impl Command {
             options: SpawnOptions::default(),
             hatchery: None,
             kill_on_drop: false,
+            privileges: Privileges::default(),
+            core_scheduling: false,
+            memory_policy: None,
+            cgroup: None,
+            die_with_handle: false,
         }
     }
 
@@ -680,12 +695,13 @@ impl AsFd for Grant {
 /// From description to plan.
 impl Command {
     /// The plan that a [`Command::spawn`] would execute now, and the descriptors that its slots
-    /// stand for. With [`Command::load`] it names the program with an exec that does not happen. A piped stream appears as a grant of a pipe whose other end is closed.
+    /// stand for. With [`Command::load`] it names the program with an exec that does not happen. A piped stream appears as a grant of a pipe whose other end is closed; a
+    /// transient cgroup, which is made by a spawn, as its parent; a guardian as a socket that leads nowhere.
     ///
     /// # Errors
     /// [`Error::Plan`] for a description that is none.
     pub fn plan(&self) -> Result<(OwnedPlan, Vec<OwnedFd>), Error> {
-        let prepared = self.prepare([Stdio::inherit, Stdio::inherit, Stdio::inherit])?;
+        let prepared = self.prepare([Stdio::inherit, Stdio::inherit, Stdio::inherit], None)?;
         let grants = prepared.grants.iter().map(|grant| grant.as_fd().try_clone_to_owned());
         let grants = grants.collect::<Result<_, _>>().map_err(Error::io("copying a grant"))?;
         Ok((prepared.plan, grants))
@@ -696,7 +712,8 @@ impl Command {
     }
 
     fn launch_default(&self, defaults: [fn() -> Stdio; 3]) -> Result<Launching, Error> {
-        let prepared = self.prepare(defaults)?;
+        let keeper = self.keeper()?;
+        let prepared = self.prepare(defaults, keeper.as_ref())?;
         let grants: Vec<BorrowedFd<'_>> = prepared.grants.iter().map(AsFd::as_fd).collect();
         let mut launching = match (&self.hatchery, self.load) {
             (_, true) => Launching::started(loaded::spawn(&prepared.plan, &grants, self.options)?),
@@ -710,16 +727,23 @@ impl Command {
             stderr: stderr.map(Into::into),
         };
         launching.kill_on_drop = self.kill_on_drop;
+        launching.keeper = keeper;
         Ok(launching)
     }
 
-    fn prepare(&self, defaults: [fn() -> Stdio; 3]) -> Result<Prepared, Error> {
+    fn prepare(
+        &self,
+        defaults: [fn() -> Stdio; 3],
+        keeper: Option<&Keeper>,
+    ) -> Result<Prepared, Error> {
         let mut draft = Draft { plan: PlanBuilder::new(), grants: Vec::new() };
+        self.add_cgroup(&mut draft, keeper)?;
         let pipes = self.add_descriptors(&mut draft, defaults)?;
         self.add_places(&mut draft)?;
         self.add_session(&mut draft);
         self.add_resources(&mut draft.plan);
         self.add_credentials(&mut draft.plan);
+        self.add_privileges(&mut draft.plan)?;
         self.add_confinement(&mut draft)?;
         self.add_signals(&mut draft.plan);
         let env = self.environment();
