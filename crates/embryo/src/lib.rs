@@ -69,6 +69,7 @@ mod mailbox;
 mod maps;
 mod process;
 mod procfs;
+mod pty;
 mod reaper;
 mod regions;
 mod seeded;
@@ -77,6 +78,8 @@ mod standing;
 mod stdio;
 #[cfg(feature = "tokio")]
 mod tokio_process;
+#[cfg(feature = "tokio")]
+mod tokio_pty;
 
 pub use command::Command;
 pub use doctor::{Ability, Doctor};
@@ -94,12 +97,15 @@ pub use launching::Launching;
 pub use live::Embryo;
 pub use maps::MapsEntry;
 pub use process::{Process, Usage};
+pub use pty::Pty;
 pub use regions::Region;
 pub use spawn::{LaunchReport, SpawnOptions, TraceRecord, spawn, spawn_with};
 pub use std::process::{ChildStderr, ChildStdin, ChildStdout, ExitStatus, Output};
 pub use stdio::{Stdio, StdioSource};
 #[cfg(feature = "tokio")]
 pub use tokio_process::{AsyncProcess, AsyncStdio};
+#[cfg(feature = "tokio")]
+pub use tokio_pty::AsyncPty;
 
 /// What [`std::process::Child`] is here.
 pub type Child = Process;

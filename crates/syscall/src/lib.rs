@@ -40,8 +40,8 @@ pub use errno::Errno;
 pub use exec::{execve, execveat_fd};
 pub use fds::{
     CloseRange, SCM_MAX_FDS, close, close_range, dup3, dupfd_cloexec, fcntl_getfd, fcntl_setfd,
-    open, recv_owned, recv_with_fds, send_with_fds, set_send_buffer, socketpair, unshare_files,
-    write,
+    open, recv_owned, recv_with_fds, send_with_fds, set_send_buffer, socketpair, terminal_signal,
+    unshare_files, write,
 };
 pub use leap::{LEAP_FAILED, LEAP_PAGE, LEAP_RANGES, Leap, LeapFilter, LeapRegs, LeapSize};
 pub use memory::{
