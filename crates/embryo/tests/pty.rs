@@ -97,8 +97,14 @@ fn dropping_it_hangs_up() {
 #[test]
 fn what_is_said_of_a_stream_counts() {
     let pty = Pty::open().unwrap();
-    let child = sh("[ -t 0 ] && ! [ -t 1 ] && echo so").pty(&pty).stdout(embryo::Stdio::piped());
-    let output = child.spawn().unwrap().wait_with_output().unwrap();
+    let mut command = sh("[ -t 0 ] && ! [ -t 1 ] && echo so");
+    let output = command
+        .pty(&pty)
+        .stdout(embryo::Stdio::piped())
+        .spawn()
+        .unwrap()
+        .wait_with_output()
+        .unwrap();
     assert_eq!(output.stdout, b"so\n");
     // The one called last counts.
     let output = sh("[ -t 1 ] || echo no").pty(&pty).process_group(0).output().unwrap();
