@@ -15,6 +15,7 @@ mod inherited;
 mod job;
 mod launch;
 mod output;
+mod pty;
 mod run;
 mod saved;
 mod supervise;

@@ -18,6 +18,7 @@ use crate::loaded;
 use crate::mailbox::Mailbox;
 use crate::mount::NewRoot;
 use crate::process::Process;
+use crate::pty::{self, Pty};
 use crate::spawn::SpawnOptions;
 use crate::stdio::{Source, Stdio, own};
 use embryo_plan::{Access, BuildError, ExecFlags, Keep, Op, OwnedPlan, PlanBuilder, Slot};
@@ -29,7 +30,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 pub(crate) use cgroup::Keeper;
@@ -81,6 +82,7 @@ pub struct Command {
     session: Session,
     tty: Option<Arc<OwnedFd>>,
     foreground: Option<Arc<OwnedFd>>,
+    pty: Option<Weak<OwnedFd>>,
     groups: Option<Vec<u32>>,
     uids: Option<[u32; 3]>,
     gids: Option<[u32; 3]>,
@@ -180,6 +182,7 @@ impl Command {
             session: Session::Keep,
             tty: None,
             foreground: None,
+            pty: None,
             groups: None,
             uids: None,
             gids: None,
@@ -307,7 +310,7 @@ impl Command {
     /// A new session without a controlling terminal; setsid(2). Excludes
     /// [`Command::process_group`]: the last one called counts.
     pub fn setsid(&mut self, new: bool) -> &mut Self {
-        self.session = if new { Session::New } else { Session::Keep };
+        self.session = if new || self.pty.is_some() { Session::New } else { Session::Keep };
         self
     }
 
@@ -316,6 +319,18 @@ impl Command {
     pub fn controlling_tty(&mut self, tty: impl Into<OwnedFd>) -> &mut Self {
         self.session = Session::New;
         self.tty = Some(Arc::new(tty.into()));
+        self.pty = None;
+        self
+    }
+
+    /// A terminal of its own: the other side of `pty` is the controlling terminal of a new session, and every
+    /// standard stream that is not set otherwise, whatever the default is. It is opened by each spawn, and
+    /// the caller keeps nothing of it. Excludes [`Command::controlling_tty`] and
+    /// [`Command::process_group`]: the last one called counts.
+    pub fn pty(&mut self, pty: &Pty) -> &mut Self {
+        self.session = Session::New;
+        self.tty = None;
+        self.pty = Some(pty.downgrade());
         self
     }
 
@@ -593,6 +608,7 @@ impl Command {
     /// Process group; 0 makes a new one. Excludes [`Command::setsid`]: the last one called counts.
     pub fn process_group(&mut self, pgroup: i32) -> &mut Self {
         self.session = Session::Group(pgroup as u32);
+        self.pty = None;
         self
     }
 
@@ -738,9 +754,10 @@ impl Command {
     ) -> Result<Prepared, Error> {
         let mut draft = Draft { plan: PlanBuilder::new(), grants: Vec::new() };
         self.add_cgroup(&mut draft, keeper)?;
-        let pipes = self.add_descriptors(&mut draft, defaults)?;
+        let slave = self.slave()?.map(Arc::new);
+        let pipes = self.add_descriptors(&mut draft, slave.as_ref(), defaults)?;
         self.add_places(&mut draft)?;
-        self.add_session(&mut draft);
+        self.add_session(&mut draft, slave.as_ref());
         self.add_resources(&mut draft.plan);
         self.add_credentials(&mut draft.plan);
         self.add_privileges(&mut draft.plan)?;
@@ -755,9 +772,22 @@ impl Command {
         Ok(Prepared { plan, grants: draft.grants, pipes })
     }
 
+    /// The child's side of its own terminal.
+    fn slave(&self) -> Result<Option<OwnedFd>, Error> {
+        let Some(pty) = &self.pty else { return Ok(None) };
+        match pty.upgrade() {
+            Some(master) => pty::slave(&master).map(Some),
+            None => Err(Error::io("opening the child's terminal")(std::io::Error::new(
+                std::io::ErrorKind::NotFound,
+                "it was closed before the child was started",
+            ))),
+        }
+    }
+
     fn add_descriptors(
         &self,
         draft: &mut Draft,
+        slave: Option<&Arc<OwnedFd>>,
         defaults: [fn() -> Stdio; 3],
     ) -> Result<[Option<OwnedFd>; 3], Error> {
         let mut pipes = [None, None, None];
@@ -766,7 +796,11 @@ impl Command {
                 continue;
             }
             let index = number as usize;
-            let stdio = self.stdio[index].clone().unwrap_or_else(defaults[index]);
+            let default = || match slave {
+                Some(slave) => Stdio(Source::Fd(Arc::clone(slave))),
+                None => defaults[index](),
+            };
+            let stdio = self.stdio[index].clone().unwrap_or_else(default);
             let grant = match stdio.0 {
                 Source::Closed => continue,
                 Source::Null => {
@@ -839,13 +873,13 @@ impl Command {
         Ok(())
     }
 
-    fn add_session(&self, draft: &mut Draft) {
+    fn add_session(&self, draft: &mut Draft, slave: Option<&Arc<OwnedFd>>) {
         match self.session {
             Session::Keep => draft.plan.keep(Keep::SESSION),
             Session::New => draft.plan.op(&Op::SetSid),
             Session::Group(pgid) => draft.plan.keep(Keep::SESSION).op(&Op::SetPgid { pgid }),
         };
-        if let Some(tty) = &self.tty {
+        if let Some(tty) = self.tty.as_ref().or(slave) {
             let slot = draft.grant(Grant::Shared(Arc::clone(tty)));
             draft.plan.op(&Op::ControllingTty { slot });
         }

@@ -79,6 +79,7 @@ mod nearest;
 mod policy;
 mod process;
 mod procfs;
+mod pty;
 mod reaper;
 mod regions;
 mod seeded;
@@ -87,6 +88,8 @@ mod standing;
 mod stdio;
 #[cfg(feature = "tokio")]
 mod tokio_process;
+#[cfg(feature = "tokio")]
+mod tokio_pty;
 
 pub use caps::{CapSet, CapSetError, Privileges, Securebits, SessionKeyring, ThpDisable};
 pub use cgroup::{Amount, Cgroup, CgroupFigures, CgroupLimits, CpuMax, IoMax, TransientCgroup};
@@ -121,12 +124,15 @@ pub use policy::{
     Action, Architecture, Compare, Compiled, Condition, Policy, PolicyError, Rule, UnknownAction,
 };
 pub use process::{Process, Usage};
+pub use pty::Pty;
 pub use regions::Region;
 pub use spawn::{LaunchReport, SpawnOptions, TraceRecord, spawn, spawn_with};
 pub use std::process::{ChildStderr, ChildStdin, ChildStdout, ExitStatus, Output};
 pub use stdio::{Stdio, StdioSource};
 #[cfg(feature = "tokio")]
 pub use tokio_process::{AsyncProcess, AsyncStdio};
+#[cfg(feature = "tokio")]
+pub use tokio_pty::AsyncPty;
 
 /// What [`std::process::Child`] is here.
 pub type Child = Process;
