@@ -6,10 +6,12 @@
 
 #![allow(dead_code, reason = "every test that includes this uses a part of it")]
 
+mod cgroup;
 mod credentials;
 mod descriptors;
 mod image;
 mod places;
+mod privilege;
 mod resources;
 mod session;
 mod signals;
@@ -29,6 +31,8 @@ pub(crate) enum Who {
     With(CapabilitySet),
     /// Not this capability.
     Without(CapabilitySet),
+    /// A kernel, or a machine, that has it.
+    If(fn() -> bool),
 }
 
 impl Who {
@@ -40,6 +44,7 @@ impl Who {
             Who::Anyone => true,
             Who::With(wanted) => held.effective.contains(wanted),
             Who::Without(unwanted) => !held.effective.intersects(unwanted),
+            Who::If(has) => has(),
         }
     }
 }
@@ -67,6 +72,10 @@ impl Sample {
 
     const fn with(self, wanted: CapabilitySet) -> Self {
         Self { who: Who::With(wanted), ..self }
+    }
+
+    const fn when(self, has: fn() -> bool) -> Self {
+        Self { who: Who::If(has), ..self }
     }
 }
 
@@ -112,6 +121,10 @@ impl Failure {
         Self { who: Who::With(wanted), ..self }
     }
 
+    const fn when(self, has: fn() -> bool) -> Self {
+        Self { who: Who::If(has), ..self }
+    }
+
     const fn without(self, unwanted: CapabilitySet) -> Self {
         Self { who: Who::Without(unwanted), ..self }
     }
@@ -143,12 +156,14 @@ impl Failure {
 /// Every sample of `code`.
 #[must_use]
 pub(crate) fn samples(code: OpCode) -> Vec<Sample> {
-    let all: [&[Sample]; 7] = [
+    let all: [&[Sample]; 9] = [
         session::SAMPLES,
         descriptors::SAMPLES,
         resources::SAMPLES,
         places::SAMPLES,
         credentials::SAMPLES,
+        privilege::SAMPLES,
+        cgroup::SAMPLES,
         signals::SAMPLES,
         image::SAMPLES,
     ];
@@ -158,12 +173,14 @@ pub(crate) fn samples(code: OpCode) -> Vec<Sample> {
 /// Every failure of `code`; those that need a refused call come last, since that stays refused.
 #[must_use]
 pub(crate) fn failures(code: OpCode) -> Vec<Failure> {
-    let all: [&[Failure]; 7] = [
+    let all: [&[Failure]; 9] = [
         session::FAILURES,
         descriptors::FAILURES,
         resources::FAILURES,
         places::FAILURES,
         credentials::FAILURES,
+        privilege::FAILURES,
+        cgroup::FAILURES,
         signals::FAILURES,
         image::FAILURES,
     ];

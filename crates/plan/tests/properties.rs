@@ -5,12 +5,14 @@
 
 #[path = "properties/memory.rs"]
 mod memory;
+#[path = "properties/privilege.rs"]
+mod privilege;
 mod raw;
 mod reencode;
 
 use embryo_plan::{
     Access, ExecFlags, Explained, FilterFlags, Keep, MAGIC, Op, OpCode, OwnedPlan, Plan,
-    PlanBuilder, RawPlan, Slot, limits,
+    PlanBuilder, PrivilegeOp, RawPlan, Slot, limits,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option::of;
@@ -30,6 +32,8 @@ enum Given {
     Path(OpCode, CString),
     ExecPath(CString, ExecFlags),
     ExecName(CString, CString, ExecFlags),
+    Policy(u32, Vec<u8>),
+    Keyring(CString),
     Write(u64, Vec<u8>),
     NameRegion([u64; 2], CString),
     MmLayout(Vec<u8>, Vec<u8>),
@@ -43,6 +47,8 @@ impl Given {
         match self {
             Given::Plain(op) => *op,
             Given::Bytes(OpCode::Affinity, mask) => Op::Affinity { mask },
+            Given::Policy(mode, nodes) => Op::MemoryPolicy { mode: *mode, nodes },
+            Given::Keyring(name) => Op::Privilege(PrivilegeOp::SessionKeyring { name }),
             Given::Bytes(_, list) => Op::Groups { list },
             Given::Path(OpCode::ChrootPath, path) => Op::ChrootPath { path },
             Given::Path(_, path) => Op::ChdirPath { path },
@@ -272,14 +278,17 @@ fn description() -> impl Strategy<Value = Description> {
         vec((any::<Index>(), 1u32..=4095), 0..3),
     );
     let strings = (vec(text(20), 1..4), vec(text(20), 0..4));
-    let start = (image(), memory::filter(), memory::threads());
+    let start = (image(), memory::filter(), memory::threads(), privilege::privileges());
     (before_image, start, strings).prop_map(|(parts, start, (mut argv, mut envp))| {
-        let (image, filter, threads) = start;
+        let (image, filter, threads, mut privileges) = start;
+        if matches!(image, Given::StartRegs(..)) {
+            privileges.retain(|op| !matches!(op, Given::Plain(Op::Privilege(PrivilegeOp::Mdwe))));
+        }
         let (session, fds, resources, places, ids, signals, memory, fails) = parts;
         let (session, kept_session) = session;
         let (places, kept_places) = places;
         let (signals, kept_signals) = signals;
-        let mut ops = [filter, signals, memory, ids, places, resources, fds].concat();
+        let mut ops = [filter, signals, memory, privileges, ids, places, resources, fds].concat();
         if matches!(image, Given::StartRegs(..)) {
             argv.clear();
             envp.clear();
