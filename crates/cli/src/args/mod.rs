@@ -4,6 +4,7 @@
 //! do anything, nor name anything that is more than a value.
 
 mod child;
+pub(crate) mod confine;
 mod help;
 mod run;
 
@@ -12,6 +13,7 @@ use clap::{Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
 pub(crate) use child::ChildArgs;
+pub(crate) use confine::{ConfineArgs, SeccompArgs};
 pub(crate) use run::RunArgs;
 
 const STYLES: Styles = Styles::styled()
@@ -40,6 +42,7 @@ pub(crate) enum Action {
     Explain(ExplainArgs),
     Check(CheckArgs),
     Doctor(DoctorArgs),
+    Seccomp(SeccompArgs),
     Completions(CompletionsArgs),
     Generate(GenerateArgs),
 }
