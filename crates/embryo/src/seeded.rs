@@ -127,14 +127,14 @@ impl Answering {
     pub(crate) fn new(pid: i32, deadline: Instant, plan: &OwnedPlan, below: Below) -> Self {
         Self {
             pid,
+            listens: plan.as_plan().has_listener(),
+            listener: None,
             plan: plan.clone(),
             moves: Moves::from(below),
             detail: None,
             deadline,
             patience: SOCKET_PATIENCE,
             entering: false,
-            listens: plan.as_plan().has_listener(),
-            listener: None,
             records: Vec::new(),
         }
     }

@@ -104,7 +104,7 @@ fn executor<'a, 'b>(context: &'b mut Context<'a>) -> Result<&'b mut (dyn crate::
 /// Keeps /proc, for the map of a namespace that is made when this root is gone.
 fn keep_proc(context: &mut Context<'_>) {
     if context.world.proc < 0 {
-        context.world.proc = sys::open_path_at(AT_FDCWD, c"/proc", O_PATH).unwrap_or(-1);
+        context.world.proc = sys::open_at(AT_FDCWD, c"/proc", O_PATH).unwrap_or(-1);
     }
 }
 
@@ -124,10 +124,10 @@ fn user(context: &mut Context<'_>, uid: u32, gid: u32) -> Result<()> {
 /// Writes a file of /proc/self, in one call.
 fn write(proc: i32, name: &core::ffi::CStr, text: &[u8]) -> Result<()> {
     let own = match proc {
-        0.. => sys::open_path_at(proc, c"self", O_PATH),
-        _ => sys::open_path_at(AT_FDCWD, c"/proc/self", O_PATH),
+        0.. => sys::open_at(proc, c"self", O_PATH),
+        _ => sys::open_at(AT_FDCWD, c"/proc/self", O_PATH),
     }?;
-    let file = sys::open_path_at(own, name, O_WRONLY);
+    let file = sys::open_at(own, name, O_WRONLY);
     let _ = sys::close(own);
     let file = file?;
     let written = sys::write(file, text);

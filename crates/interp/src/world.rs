@@ -12,6 +12,8 @@ pub struct World {
     pub own: u32,
     /// The directory in which the targets of mounts are looked up; -1 while that is `/`.
     pub root: i32,
+    /// Whether what is mounted in it stays in it.
+    pub private: bool,
     /// The directory of /proc as it was when a user namespace was made, for the map of another: the new
     /// root may have none. -1 if there is none.
     pub proc: i32,
@@ -20,14 +22,12 @@ pub struct World {
     /// Some of the namespaces are not those of the task itself yet, but of the children that it
     /// makes.
     pub for_children: bool,
-    /// Whether what is mounted in it stays in it.
-    pub private: bool,
 }
 
 impl World {
     /// Everything is still that of whoever made the task.
     pub const INHERITED: Self =
-        Self { own: 0, root: -1, proc: -1, init: -1, for_children: false, private: false };
+        Self { own: 0, root: -1, private: false, proc: -1, init: -1, for_children: false };
 
     /// Refuses what would change a namespace that somebody else lives in, too.
     ///

@@ -136,16 +136,6 @@ pub enum Reason {
     OnlyAtStart,
     /// More threads than [`limits::THREADS_MAX`].
     TooManyThreads,
-    /// The op is about a namespace that the plan neither makes nor joins; its kind.
-    NeedsNamespace(&'static str),
-    /// An id that the plan's user namespace does not map.
-    NotMapped(u32),
-    /// Groups in a user namespace that refuses setgroups(2).
-    GroupsDenied,
-    /// Ranges of an id map that have ids in common.
-    OverlappingIds,
-    /// More lines of an id map than [`limits::ID_RANGES_MAX`].
-    TooManyRanges,
     /// More filters than [`limits::FILTERS_MAX`].
     TooManyFilters,
     /// A filter that never lets a call through that has to be made after it: the call, and what the
@@ -163,6 +153,16 @@ pub enum Reason {
     DotDot,
     /// A new root that is never entered, or the reverse.
     RootHalf,
+    /// The op is about a namespace that the plan neither makes nor joins; its kind.
+    NeedsNamespace(&'static str),
+    /// An id that the plan's user namespace does not map.
+    NotMapped(u32),
+    /// Groups in a user namespace that refuses setgroups(2).
+    GroupsDenied,
+    /// Ranges of an id map that have ids in common.
+    OverlappingIds,
+    /// More lines of an id map than [`limits::ID_RANGES_MAX`].
+    TooManyRanges,
 }
 
 impl fmt::Display for PlanError {
@@ -597,10 +597,10 @@ fn check_range(op: &Op<'_>) -> Result<(), Reason> {
             within(clear_tid < limits::ADDRESS_END && clear_tid % 4 == 0, "the word to clear")?;
             within(mask & unblockable == 0, "the mask")
         }
-        Op::Namespace(op) => namespace::check_range(&op),
         Op::Seccomp { flags, .. } => confine::check_filter_flags(flags),
         Op::Confine(op) => confine::check_range(&op),
         Op::Mount(ref op) => mount::check_range(op),
+        Op::Namespace(op) => namespace::check_range(&op),
         Op::StartRegs { page, regset, leave } => {
             check_regset(regset)?;
             within(page % limits::PAGE == 0 && page < limits::ADDRESS_END, "the page")?;
@@ -684,8 +684,8 @@ struct Seen<'a> {
     threads: u32,
     filters: confine::Filters,
     strict: bool,
-    spaces: namespace::Spaces<'a>,
     enters: bool,
+    spaces: namespace::Spaces<'a>,
 }
 
 /// Ops of one kind exclude each other; `None` may be repeated.

@@ -41,14 +41,14 @@ pub enum ArgText<'a> {
     Cpus(&'a [u8]),
     /// Ids, little-endian u32s.
     Ids(&'a [u8]),
-    /// One line of an id map.
-    Range(IdRange),
     /// Bits of a kernel interface, with the names of those that have one, from bit 0 on.
     Bits(u64, &'static [&'static str]),
     /// A set of capabilities; bit n is capability n, and all 64 are `all`.
     Capabilities(u64),
     /// Securebits flags.
     Securebits(u32),
+    /// One line of an id map.
+    Range(IdRange),
 }
 
 impl fmt::Display for ArgText<'_> {
@@ -74,9 +74,6 @@ impl fmt::Display for ArgText<'_> {
                     .filter(|cpu| mask[*cpu as usize / 8] >> (cpu % 8) & 1 == 1);
                 comma_separated(f, cpus, |f, cpu| write!(f, "{cpu}"))
             }
-            ArgText::Range(IdRange { inside, outside, count }) => {
-                write!(f, "{inside}:{outside}:{count}")
-            }
             ArgText::Bits(bits, names) => {
                 let set = (0..u64::BITS).filter(|bit| bits >> bit & 1 == 1);
                 comma_separated(f, set, |f, bit| match names.get(bit as usize) {
@@ -98,6 +95,9 @@ impl fmt::Display for ArgText<'_> {
                     Some(name) => f.write_str(name),
                     None => write!(f, "{bit}"),
                 })
+            }
+            ArgText::Range(IdRange { inside, outside, count }) => {
+                write!(f, "{inside}:{outside}:{count}")
             }
             ArgText::Ids(list) => {
                 let ids = list.as_chunks::<4>().0.iter().map(|id| u32::from_le_bytes(*id));

@@ -10,6 +10,8 @@ mod memory;
 mod mount;
 #[path = "rejections/namespace.rs"]
 mod namespace;
+#[path = "rejections/privilege.rs"]
+mod privilege;
 mod raw;
 
 use embryo_plan::{
@@ -419,6 +421,7 @@ fn every_reason_is_provoked_and_names_its_entry() {
     mount::cases(&mut cases);
     namespace::cases(&mut cases);
     confine::cases(&mut cases);
+    privilege::cases(&mut cases);
 
     let source = include_str!("../src/check.rs");
     let (_, rest) = source.split_once("pub enum Reason {").expect("the reasons stand there");

@@ -255,7 +255,9 @@ impl Init {
 
     fn keep(mut self) -> ! {
         loop {
-            while self.judged && let Ok(Some(reaped)) = sys::reap_any() {
+            while self.judged
+                && let Ok(Some(reaped)) = sys::reap_any()
+            {
                 if reaped.pid == self.main {
                     self.end(&reaped);
                 }
