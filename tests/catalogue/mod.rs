@@ -11,6 +11,7 @@ mod confine;
 mod credentials;
 mod descriptors;
 mod image;
+mod namespace;
 mod places;
 mod privilege;
 mod resources;
@@ -160,7 +161,7 @@ impl Failure {
 /// Every sample of `code`.
 #[must_use]
 pub(crate) fn samples(code: OpCode) -> Vec<Sample> {
-    let all: [&[Sample]; 10] = [
+    let all: [&[Sample]; 11] = [
         session::SAMPLES,
         descriptors::SAMPLES,
         resources::SAMPLES,
@@ -169,6 +170,7 @@ pub(crate) fn samples(code: OpCode) -> Vec<Sample> {
         confine::SAMPLES,
         privilege::SAMPLES,
         cgroup::SAMPLES,
+        namespace::SAMPLES,
         signals::SAMPLES,
         image::SAMPLES,
     ];
@@ -178,7 +180,7 @@ pub(crate) fn samples(code: OpCode) -> Vec<Sample> {
 /// Every failure of `code`; those that need a refused call come last, since that stays refused.
 #[must_use]
 pub(crate) fn failures(code: OpCode) -> Vec<Failure> {
-    let all: [&[Failure]; 10] = [
+    let all: [&[Failure]; 11] = [
         session::FAILURES,
         descriptors::FAILURES,
         resources::FAILURES,
@@ -187,6 +189,7 @@ pub(crate) fn failures(code: OpCode) -> Vec<Failure> {
         confine::FAILURES,
         privilege::FAILURES,
         cgroup::FAILURES,
+        namespace::FAILURES,
         signals::FAILURES,
         image::FAILURES,
     ];
