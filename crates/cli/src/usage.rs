@@ -26,7 +26,7 @@ pub(crate) fn parse() -> Result<Cli, clap::Error> {
 fn plan_and_more(run: &ArgMatches) -> Option<String> {
     run.value_source("plan")?;
     // A group that is part of another has its options to itself.
-    let mut groups = ["ChildArgs", "MountOptions", "ConfineArgs"].into_iter();
+    let mut groups = ["ChildArgs", "MountOptions", "ConfineArgs", "NamespaceArgs"].into_iter();
     let given = groups.find_map(|group| run.get_many::<clap::Id>(group)?.next())?.as_str();
     Some(match given {
         "command" => "a program".to_owned(),

@@ -8,6 +8,7 @@ mod credentials;
 mod descriptors;
 mod environment;
 mod mount;
+mod namespace;
 mod resources;
 
 use crate::accounts::Account;
@@ -32,6 +33,7 @@ pub(crate) fn wanted(args: &ChildArgs) -> impl Iterator<Item = u32> {
         .chain(args.root_fd)
         .chain(args.confine.seccomp)
         .chain(args.mounts.0.iter().filter_map(MountArg::fd))
+        .chain(args.namespaces.fds())
 }
 
 /// Describes the child that the options ask for.
@@ -42,6 +44,7 @@ pub(crate) fn describe(args: &ChildArgs, inherited: &Inherited) -> Result<Comman
     environment::apply(args, account.as_ref(), &mut command);
     directories(args, inherited, &mut command)?;
     mount::apply(&args.mounts, inherited, &mut command)?;
+    namespace::apply(args, inherited, &mut command)?;
     session(args, &mut command)?;
     resources::apply(args, &mut command)?;
     credentials::apply(args, account.as_ref(), &mut command)?;
