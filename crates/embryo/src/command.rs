@@ -9,6 +9,7 @@ mod confine;
 mod mount;
 mod namespace;
 mod privilege;
+mod sandbox;
 
 use crate::caps::Privileges;
 use crate::elf::Load;
@@ -20,6 +21,7 @@ use crate::mailbox::Mailbox;
 use crate::mount::NewRoot;
 use crate::process::Process;
 use crate::pty::{self, Pty};
+use crate::sandbox::Sandbox;
 use crate::spawn::SpawnOptions;
 use crate::stdio::{Source, Stdio, own};
 use embryo_plan::{Access, BuildError, ExecFlags, Keep, Op, OwnedPlan, PlanBuilder, Slot};
@@ -103,6 +105,7 @@ pub struct Command {
     signal_mask: Mask,
     ignored: Ignored,
     namespaces: namespace::Settings,
+    sandbox: Option<Box<Sandbox>>,
     shell: bool,
     load: bool,
     options: SpawnOptions,
@@ -204,6 +207,7 @@ impl Command {
             signal_mask: Mask::Empty,
             ignored: Ignored::Keep(SIGPIPE),
             namespaces: namespace::Settings::default(),
+            sandbox: None,
             shell: false,
             load: false,
             options: SpawnOptions::default(),
@@ -720,6 +724,9 @@ impl Command {
     /// # Errors
     /// [`Error::Plan`] for a description that is none.
     pub fn plan(&self) -> Result<(OwnedPlan, Vec<OwnedFd>), Error> {
+        if let Some(expanded) = self.expanded()? {
+            return expanded.plan();
+        }
         let prepared = self.prepare([Stdio::inherit, Stdio::inherit, Stdio::inherit], None)?;
         let grants = prepared.grants.iter().map(|grant| grant.as_fd().try_clone_to_owned());
         let grants = grants.collect::<Result<_, _>>().map_err(Error::io("copying a grant"))?;
@@ -731,6 +738,9 @@ impl Command {
     }
 
     fn launch_default(&self, defaults: [fn() -> Stdio; 3]) -> Result<Launching, Error> {
+        if let Some(expanded) = self.expanded()? {
+            return expanded.launch_default(defaults);
+        }
         let keeper = self.keeper()?;
         let prepared = self.prepare(defaults, keeper.as_ref())?;
         let grants: Vec<BorrowedFd<'_>> = prepared.grants.iter().map(AsFd::as_fd).collect();
