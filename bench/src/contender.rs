@@ -133,3 +133,12 @@ impl Kind {
         }
     }
 }
+
+/// A child made by clone(2) in shared memory with these flags besides: vfork and exec with nothing but
+/// what the flags cost.
+pub(crate) fn sharing_memory(
+    spec: &ChildSpec,
+    flags: libc::c_int,
+) -> io::Result<Box<dyn Contender>> {
+    Ok(Box::new(vfork::Vfork::with_flags(spec, flags)?))
+}
