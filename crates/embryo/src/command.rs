@@ -4,19 +4,24 @@
 //! It is a plan in the making. Whatever a child of std's would inherit by habit (stdio,
 //! environment, working directory, umask, session, ignored signals) is granted here by name, and nothing else is.
 
+mod cgroup;
+mod confine;
+mod mount;
+mod privilege;
+
+use crate::caps::Privileges;
 use crate::elf::Load;
 use crate::error::Error;
 use crate::hatchery::Hatchery;
 use crate::launching::{self, Launching};
 use crate::loaded;
 use crate::mailbox::Mailbox;
+use crate::mount::NewRoot;
 use crate::process::Process;
 use crate::pty::{self, Pty};
-use crate::spawn::{SpawnOptions, spawn_with};
+use crate::spawn::SpawnOptions;
 use crate::stdio::{Source, Stdio, own};
-use embryo_plan::{
-    Access, BuildError, ExecFlags, FilterFlags, Keep, Op, OwnedPlan, PlanBuilder, Slot,
-};
+use embryo_plan::{Access, BuildError, ExecFlags, Keep, Op, OwnedPlan, PlanBuilder, Slot};
 use rustix::pipe::PipeFlags;
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
@@ -27,6 +32,8 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
+
+pub(crate) use cgroup::Keeper;
 
 /// Where execvp(3) looks when there is no `PATH`.
 const DEFAULT_SEARCH: &str = "/bin:/usr/bin";
@@ -70,6 +77,8 @@ pub struct Command {
     nulls: BTreeMap<u32, Access>,
     cwd: Option<Place>,
     root: Option<Place>,
+    new_root: Option<NewRoot>,
+    mounts: Vec<mount::Mounted>,
     session: Session,
     tty: Option<Arc<OwnedFd>>,
     foreground: Option<Arc<OwnedFd>>,
@@ -89,7 +98,7 @@ pub struct Command {
     personality: Option<u32>,
     subreaper: bool,
     no_new_privs: bool,
-    filter: Option<(FilterFlags, Vec<u8>)>,
+    confine: confine::Confine,
     signal_mask: Mask,
     ignored: Ignored,
     shell: bool,
@@ -97,6 +106,11 @@ pub struct Command {
     options: SpawnOptions,
     hatchery: Option<Hatchery>,
     kill_on_drop: bool,
+    privileges: Privileges,
+    core_scheduling: bool,
+    memory_policy: Option<(u32, Vec<u8>)>,
+    cgroup: Option<cgroup::Where>,
+    die_with_handle: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -163,6 +177,8 @@ impl Command {
             nulls: BTreeMap::new(),
             cwd: None,
             root: None,
+            new_root: None,
+            mounts: Vec::new(),
             session: Session::Keep,
             tty: None,
             foreground: None,
@@ -182,7 +198,7 @@ impl Command {
             personality: None,
             subreaper: false,
             no_new_privs: false,
-            filter: None,
+            confine: confine::Confine::default(),
             signal_mask: Mask::Empty,
             ignored: Ignored::Keep(SIGPIPE),
             shell: false,
@@ -190,6 +206,11 @@ impl Command {
             options: SpawnOptions::default(),
             hatchery: None,
             kill_on_drop: false,
+            privileges: Privileges::default(),
+            core_scheduling: false,
+            memory_policy: None,
+            cgroup: None,
+            die_with_handle: false,
         }
     }
 
@@ -437,14 +458,6 @@ impl Command {
         self
     }
 
-    /// What the child may call; seccomp(2). `program` is an array of `struct sock_filter`, which is
-    /// installed right before exec and has to let execve(2) through. Needs
-    /// [`Command::no_new_privs`] or `CAP_SYS_ADMIN`. Through the seed.
-    pub fn seccomp(&mut self, flags: FilterFlags, program: &[u8]) -> &mut Self {
-        self.filter = Some((flags, program.to_vec()));
-        self
-    }
-
     /// The signals that the child starts with blocked; bit n-1 is signal n.
     pub fn signal_mask(&mut self, set: u64) -> &mut Self {
         self.signal_mask = Mask::Set(set);
@@ -609,7 +622,8 @@ impl Command {
     }
 
     /// Starts it without waiting until it has its image; with [`Command::hatchery`] that is one message.
-    /// Without it the child is made directly, and what comes back knows the outcome already.
+    /// Without it the child is made directly, and what comes back knows the outcome already, unless a filter
+    /// has a listener; see [`crate::launch_with`].
     ///
     /// # Errors
     /// As [`Hatchery::spawn`] and [`Command::spawn`].
@@ -697,12 +711,13 @@ impl AsFd for Grant {
 /// From description to plan.
 impl Command {
     /// The plan that a [`Command::spawn`] would execute now, and the descriptors that its slots
-    /// stand for. With [`Command::load`] it names the program with an exec that does not happen. A piped stream appears as a grant of a pipe whose other end is closed.
+    /// stand for. With [`Command::load`] it names the program with an exec that does not happen. A piped stream appears as a grant of a pipe whose other end is closed; a
+    /// transient cgroup, which is made by a spawn, as its parent; a guardian as a socket that leads nowhere.
     ///
     /// # Errors
     /// [`Error::Plan`] for a description that is none.
     pub fn plan(&self) -> Result<(OwnedPlan, Vec<OwnedFd>), Error> {
-        let prepared = self.prepare([Stdio::inherit, Stdio::inherit, Stdio::inherit])?;
+        let prepared = self.prepare([Stdio::inherit, Stdio::inherit, Stdio::inherit], None)?;
         let grants = prepared.grants.iter().map(|grant| grant.as_fd().try_clone_to_owned());
         let grants = grants.collect::<Result<_, _>>().map_err(Error::io("copying a grant"))?;
         Ok((prepared.plan, grants))
@@ -713,12 +728,13 @@ impl Command {
     }
 
     fn launch_default(&self, defaults: [fn() -> Stdio; 3]) -> Result<Launching, Error> {
-        let prepared = self.prepare(defaults)?;
+        let keeper = self.keeper()?;
+        let prepared = self.prepare(defaults, keeper.as_ref())?;
         let grants: Vec<BorrowedFd<'_>> = prepared.grants.iter().map(AsFd::as_fd).collect();
         let mut launching = match (&self.hatchery, self.load) {
             (_, true) => Launching::started(loaded::spawn(&prepared.plan, &grants, self.options)?),
             (Some(hatchery), _) => hatchery.spawn_with(&prepared.plan, &grants, self.options)?,
-            (None, _) => Launching::started(spawn_with(&prepared.plan, &grants, self.options)?),
+            (None, _) => launching::launch_with(&prepared.plan, &grants, self.options)?,
         };
         let [stdin, stdout, stderr] = prepared.pipes;
         launching.stdio = launching::Stdio {
@@ -727,17 +743,25 @@ impl Command {
             stderr: stderr.map(Into::into),
         };
         launching.kill_on_drop = self.kill_on_drop;
+        launching.keeper = keeper;
         Ok(launching)
     }
 
-    fn prepare(&self, defaults: [fn() -> Stdio; 3]) -> Result<Prepared, Error> {
+    fn prepare(
+        &self,
+        defaults: [fn() -> Stdio; 3],
+        keeper: Option<&Keeper>,
+    ) -> Result<Prepared, Error> {
         let mut draft = Draft { plan: PlanBuilder::new(), grants: Vec::new() };
+        self.add_cgroup(&mut draft, keeper)?;
         let slave = self.slave()?.map(Arc::new);
         let pipes = self.add_descriptors(&mut draft, slave.as_ref(), defaults)?;
         self.add_places(&mut draft)?;
         self.add_session(&mut draft, slave.as_ref());
         self.add_resources(&mut draft.plan);
         self.add_credentials(&mut draft.plan);
+        self.add_privileges(&mut draft.plan)?;
+        self.add_confinement(&mut draft)?;
         self.add_signals(&mut draft.plan);
         let env = self.environment();
         self.add_image(&mut draft, &env)?;
@@ -825,8 +849,9 @@ impl Command {
                 draft.plan.op(&Op::ChrootSlot { slot });
             }
         }
+        self.add_mounts(draft)?;
         match &self.cwd {
-            None if self.root.is_some() => {
+            None if self.root.is_some() || self.new_root.is_some() => {
                 draft.plan.op(&Op::ChdirPath { path: c"/" });
             }
             None => {
@@ -922,9 +947,6 @@ impl Command {
         }
         if self.no_new_privs {
             plan.op(&Op::NoNewPrivs);
-        }
-        if let Some((flags, program)) = &self.filter {
-            plan.op(&Op::Seccomp { flags: *flags, program });
         }
     }
 

@@ -50,6 +50,8 @@
 //! And `embryo run` is the same at the command line.
 #![forbid(unsafe_code)]
 
+mod caps;
+mod cgroup;
 mod command;
 mod communicate;
 mod direct;
@@ -60,13 +62,21 @@ mod error;
 #[doc(hidden)]
 pub mod fuzzing;
 mod guarded;
+mod guardian;
 mod hatchery;
 mod hint;
+#[cfg(feature = "landlock")]
+mod landlock;
 mod launching;
+mod listener;
 mod live;
 mod loaded;
 mod mailbox;
 mod maps;
+mod mount;
+mod nearest;
+#[cfg(feature = "seccomp")]
+mod policy;
 mod process;
 mod procfs;
 mod pty;
@@ -81,21 +91,38 @@ mod tokio_process;
 #[cfg(feature = "tokio")]
 mod tokio_pty;
 
+pub use caps::{CapSet, CapSetError, Privileges, Securebits, SessionKeyring, ThpDisable};
+pub use cgroup::{Amount, Cgroup, CgroupFigures, CgroupLimits, CpuMax, IoMax, TransientCgroup};
 pub use command::Command;
 pub use doctor::{Ability, Doctor};
 pub use elf::{Load, LoadError, Loaded, NotLoadable, Part};
 pub use embryo_interp::Step;
 pub use embryo_plan::{
-    Access, ArgText, ArmRegs, BuildError, ExecFlags, Explained, FilterFlags, Keep, Layout,
-    MapFlags, Op, OpCode, OwnedPlan as Plan, Plan as PlanView, PlanBuilder, PlanError, RawPlan,
-    Reason, Regset, Route, Slot, X86Regs, limits,
+    Access, ArgText, ArmRegs, BuildError, CapSets, CgroupOp, ConfineOp, ExecFlags, Explained,
+    FilterFlags, FilterOutcome, Keep, LANDLOCK_RIGHTS, LandlockFlags, Layout, MapFlags, MountFlags,
+    MountOp, Op, OpCode, OwnedPlan as Plan, Plan as PlanView, PlanBuilder, PlanError, PrivilegeOp,
+    RawPlan, Reason, Regset, Route, Slot, Spread, X86Regs, limits,
 };
-pub use embryo_plan::{check_filter, errno_name, resource_name, sched_policy_name, signal_name};
+pub use embryo_plan::{
+    capability_name, check_filter, errno_name, filter_outcome, memory_policy_name, resource_name,
+    sched_policy_name, securebit_name, signal_name,
+};
 pub use error::{Cause, Error, Fault, SpawnError};
 pub use hatchery::{Hatchery, HatcheryBuilder, WhenEmpty};
-pub use launching::Launching;
+#[cfg(feature = "landlock")]
+pub use landlock::{
+    Landlock, LandlockError, LandlockLog, LandlockRights, LandlockRule, LandlockRuleset,
+    LandlockScope, UnknownRight,
+};
+pub use launching::{Launching, launch_with};
+pub use listener::{AddFd, Listener, Notification};
 pub use live::Embryo;
 pub use maps::MapsEntry;
+pub use mount::{Mount, MountAttributes, MountSpread, NewRoot, Upper};
+#[cfg(feature = "seccomp")]
+pub use policy::{
+    Action, Architecture, Compare, Compiled, Condition, Policy, PolicyError, Rule, UnknownAction,
+};
 pub use process::{Process, Usage};
 pub use pty::Pty;
 pub use regions::Region;

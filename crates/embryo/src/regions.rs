@@ -82,12 +82,16 @@ impl Regions {
     /// Cuts a range out and returns what lay in it.
     fn cut(&mut self, addr: u64, len: u64) -> Vec<Region> {
         let end = addr.saturating_add(len);
-        let touched: Vec<Region> = self
+        // They do not overlap, so from the last that begins before the end backwards their ends
+        // descend, too: what lies below all that is touched is never looked at.
+        let mut touched: Vec<Region> = self
             .0
             .range(..end)
+            .rev()
             .map(|(_, region)| *region)
-            .filter(|region| region.addr + region.len > addr)
+            .take_while(|region| region.addr + region.len > addr)
             .collect();
+        touched.reverse();
         let mut inside = Vec::new();
         for region in touched {
             self.0.remove(&region.addr);

@@ -1,10 +1,15 @@
 //! The dispatch: one match, one line per op.
 
+use crate::cgroup;
+use crate::confine;
 use crate::fault::{Fault, Step};
 use crate::fds::Descriptors;
 use crate::memory::{self, Own};
+use crate::mount;
+use crate::privilege;
 use crate::signals::Dispositions;
 use crate::trace::{Trace, now_ns};
+use crate::world::World;
 use core::num::NonZeroU64;
 use embryo_plan::{Op, OpCode, Plan};
 use embryo_syscall::{self as sys, Errno, Result, SchedAttr};
@@ -34,6 +39,8 @@ pub struct Context<'a> {
     /// The executor's own memory, if it has an address space of its own; in another's, the ops on
     /// memory are refused.
     pub own: Option<Own>,
+    /// What of its surroundings is the task's own by now.
+    pub world: World,
     /// Room for what each op has to tell, by index, or nothing.
     pub results: &'a mut [u64],
     /// Room for one record per op, or nothing.
@@ -82,8 +89,12 @@ pub fn apply(plan: &Plan<'_>, context: &mut Context<'_>) -> core::result::Result
 }
 
 fn apply_one(op: &Op<'_>, context: &mut Context<'_>) -> Result<u64> {
-    let mut fds =
-        Descriptors { slots: context.slots, control: context.control, owner: context.owner };
+    let mut fds = Descriptors {
+        slots: context.slots,
+        control: context.control,
+        owner: context.owner,
+        root: context.world.root,
+    };
     let outcome = match *op {
         Op::Fail { errno } => Err(Errno::new(errno as u16)),
         Op::SetSid => done(rustix::process::setsid()),
@@ -99,6 +110,10 @@ fn apply_one(op: &Op<'_>, context: &mut Context<'_>) -> Result<u64> {
         Op::Affinity { mask } => sys::sched_set_affinity(mask),
         Op::IoPriority { value } => sys::ioprio_set(value),
         Op::TimerSlack { ns } => done(rustix::thread::set_current_timer_slack(NonZeroU64::new(ns))),
+        Op::CoreScheduling => sys::set(sys::Set::CoreCookie),
+        Op::MemoryPolicy { mode, nodes } => sys::set_mempolicy(mode, nodes),
+        Op::Privilege(op) => privilege::apply(&op),
+        Op::Cgroup(op) => cgroup::apply(&op, &fds),
         Op::ChrootPath { path } => done(rustix::process::chroot(path)),
         Op::ChrootSlot { slot } => fds.get(slot).and_then(fchdir).and_then(|()| sys::chroot_here()),
         Op::ChdirPath { path } => done(rustix::process::chdir(path)),
@@ -111,10 +126,17 @@ fn apply_one(op: &Op<'_>, context: &mut Context<'_>) -> Result<u64> {
         Op::Subreaper => done(rustix::process::set_child_subreaper(Some(Pid::INIT))),
         Op::Personality { persona } => sys::set_personality(persona).map(drop),
         Op::NoNewPrivs => done(rustix::thread::set_no_new_privs(true)),
+        Op::Confine(op) => confine::apply(&op, &fds),
         // Dispositions and mask are set at the end of the build, when no signal may be lost.
         Op::SignalIgnore { .. } | Op::SignalMask { .. } | Op::SignalDefault { .. } => Ok(()),
         // So are filter and threads: what comes before has no use for them.
         Op::Seccomp { .. } | Op::SeccompStrict | Op::Thread { .. } => Ok(()),
+        Op::Mount(ref op) => {
+            let fd = op.slot().map_or(Ok(-1), |slot| fds.get(slot))?;
+            let done = mount::apply(op, fd, &mut context.world);
+            fds.root = context.world.root;
+            done
+        }
         // The start is not applied but entered; see `start`.
         Op::ExecPath { .. } | Op::ExecSlot { .. } | Op::ExecName { .. } | Op::StartRegs { .. } => {
             Err(Errno::INVAL)
@@ -131,6 +153,7 @@ fn apply_one(op: &Op<'_>, context: &mut Context<'_>) -> Result<u64> {
         }
     };
     (context.control, context.owner) = (fds.control, fds.owner);
+    context.world.root = fds.root;
     outcome.map(|()| 0)
 }
 
@@ -237,7 +260,7 @@ pub(crate) fn start_op<'a>(plan: &Plan<'a>) -> Option<(u32, OpCode, Op<'a>)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Context, Dispositions, apply_one, decimal};
+    use super::{Context, Dispositions, World, apply_one, decimal};
     use embryo_plan::{MapFlags, Op, Slot};
     use embryo_syscall::Errno;
 
@@ -274,6 +297,7 @@ mod tests {
                 caller_mask: 0,
                 dispositions: Dispositions::Any,
                 own: None,
+                world: World::INHERITED,
                 results: &mut [],
                 trace: &mut [],
                 traced: 0,

@@ -5,12 +5,14 @@
 
 #[path = "properties/memory.rs"]
 mod memory;
+#[path = "properties/mount.rs"]
+mod mount;
 mod raw;
 mod reencode;
 
 use embryo_plan::{
-    Access, ExecFlags, Explained, FilterFlags, Keep, MAGIC, Op, OpCode, OwnedPlan, Plan,
-    PlanBuilder, RawPlan, Slot, limits,
+    Access, ConfineOp, ExecFlags, Explained, FilterFlags, Keep, LANDLOCK_RIGHTS, LandlockFlags,
+    MAGIC, Op, OpCode, OwnedPlan, Plan, PlanBuilder, RawPlan, Slot, limits,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option::of;
@@ -36,6 +38,8 @@ enum Given {
     StartRegs(u64, Vec<u8>, Vec<u8>),
     Thread(u64, u64, Vec<u8>),
     Seccomp(FilterFlags, Vec<u8>),
+    Mount(mount::Mounted),
+    LandlockPath(Slot, CString, u64),
 }
 
 impl Given {
@@ -56,6 +60,10 @@ impl Given {
                 Op::Thread { mask: *mask, clear_tid: *clear_tid, regset }
             }
             Given::Seccomp(flags, program) => Op::Seccomp { flags: *flags, program },
+            Given::Mount(mounted) => mounted.op(),
+            Given::LandlockPath(slot, path, access) => {
+                Op::Confine(ConfineOp::LandlockPath { slot: *slot, path, access: *access })
+            }
         }
     }
 }
@@ -183,7 +191,7 @@ fn resources() -> impl Strategy<Value = Vec<Given>> {
         .prop_map(|(a, b, c, d, e, f, g)| [a, b, c, d, e, f, g].concat())
 }
 
-/// Root, working directory and umask, and which of them are kept.
+/// Mounts, root, working directory and umask, and which of them are kept.
 fn places() -> impl Strategy<Value = (Vec<Given>, Keep)> {
     let root = prop_oneof![
         path().prop_map(|path| Given::Path(OpCode::ChrootPath, path)),
@@ -194,12 +202,18 @@ fn places() -> impl Strategy<Value = (Vec<Given>, Keep)> {
         plain(slot().prop_map(|slot| Op::ChdirSlot { slot })),
     ];
     let umask = plain((0u32..=0o777).prop_map(|mode| Op::Umask { mode }));
-    (of((of(root), cwd)), of(umask)).prop_map(|(places, umask)| {
+    (of((of(root), cwd)), of(umask), mount::mounts()).prop_map(|(places, umask, mounts)| {
+        let (mut mounts, new_root) = mounts;
+        let (mut root, mut cwd) = places.map_or((None, None), |(root, cwd)| (root, Some(cwd)));
+        if new_root {
+            root = None;
+            cwd = cwd.or(Some(Given::Plain(Op::ChdirPath { path: c"/" })));
+        }
         let mut keep = Keep::empty();
-        keep.set(Keep::CWD, places.is_none());
+        keep.set(Keep::CWD, cwd.is_none());
         keep.set(Keep::UMASK, umask.is_none());
-        let (root, cwd) = places.map_or((None, None), |(root, cwd)| (root, Some(cwd)));
-        (root.into_iter().chain(cwd).chain(umask).collect(), keep)
+        mounts.extend(root.into_iter().chain(cwd).chain(umask));
+        (mounts, keep)
     })
 }
 
@@ -258,6 +272,28 @@ fn image() -> impl Strategy<Value = Given> {
     ]
 }
 
+/// Landlock, with some rules of the child's own, or none.
+fn landlock() -> impl Strategy<Value = Vec<Given>> {
+    let flags = (0..=LandlockFlags::all().bits()).prop_map(LandlockFlags::from_bits_retain);
+    let rule = (path(), 1u64..1 << LANDLOCK_RIGHTS.len());
+    of((slot(), flags, vec(rule, 0..3))).prop_map(|found| {
+        let Some((slot, flags, rules)) = found else { return vec![] };
+        let rule = |(path, access)| Given::LandlockPath(slot, path, access);
+        let landlock = Op::Confine(ConfineOp::Landlock { slot, flags });
+        rules.into_iter().map(rule).chain([Given::Plain(landlock)]).collect()
+    })
+}
+
+/// What a start by registers can install.
+fn only_one_filter(ops: &mut Vec<Given>) {
+    let mut found = false;
+    ops.retain_mut(|op| {
+        let Given::Seccomp(flags, _) = op else { return true };
+        *flags -= FilterFlags::LISTENER | FilterFlags::WAIT_KILLABLE;
+        !std::mem::replace(&mut found, true)
+    });
+}
+
 /// Everything that makes a plan, in an order that the builder has to mend, with an op that fails
 /// thrown in somewhere.
 fn description() -> impl Strategy<Value = Description> {
@@ -272,18 +308,19 @@ fn description() -> impl Strategy<Value = Description> {
         vec((any::<Index>(), 1u32..=4095), 0..3),
     );
     let strings = (vec(text(20), 1..4), vec(text(20), 0..4));
-    let start = (image(), memory::filter(), memory::threads());
+    let start = (image(), memory::filter(), memory::threads(), landlock());
     (before_image, start, strings).prop_map(|(parts, start, (mut argv, mut envp))| {
-        let (image, filter, threads) = start;
+        let (image, filter, threads, landlock) = start;
         let (session, fds, resources, places, ids, signals, memory, fails) = parts;
         let (session, kept_session) = session;
         let (places, kept_places) = places;
         let (signals, kept_signals) = signals;
-        let mut ops = [filter, signals, memory, ids, places, resources, fds].concat();
+        let mut ops = [landlock, filter, signals, memory, ids, places, resources, fds].concat();
         if matches!(image, Given::StartRegs(..)) {
             argv.clear();
             envp.clear();
             ops.extend(threads);
+            only_one_filter(&mut ops);
         } else {
             ops.retain(|op| !matches!(op, Given::Plain(Op::SeccompStrict)));
         }

@@ -1,11 +1,12 @@
 //! The receive loop: one request, its grants, then the interpreter.
 
+use crate::guard::{Guard, guard};
 use crate::wire::{
     GRANTS_PER_MESSAGE, INLINE_PLAN_MAX, REQUEST_LEN, Reply, Request, RequestFlags, RequestKind,
     SEED_NAME,
 };
 use core::ffi::{CStr, c_char, c_void};
-use embryo_interp::{Context, Dispositions, Fault, Image, Own, Step, Trace};
+use embryo_interp::{Context, Dispositions, Fault, Image, News, Own, Step, Trace, World};
 use embryo_plan::{Op, OpCode, Plan, limits};
 use embryo_syscall::{self as sys, Deadline, Errno, Sibling};
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -34,8 +35,16 @@ pub unsafe fn serve(control: i32, own: [[u64; 2]; 2], memory: &mut Memory) {
     let _ = rustix::thread::set_name(SEED_NAME);
     // It came across an exec, and is to go no further.
     let _ = sys::fcntl_setfd(control, true);
-    let mut seed =
-        Seed { control, owner: -1, own, deadline: None, group: 0, watches: false, hatch: None };
+    let mut seed = Seed {
+        control,
+        owner: -1,
+        own,
+        world: World::INHERITED,
+        deadline: None,
+        group: 0,
+        watches: false,
+        hatch: None,
+    };
     loop {
         match seed.wait() {
             Event::Request => {}
@@ -77,6 +86,8 @@ struct Seed {
     /// The owner's pidfd, of an embryo that lives; -1 for a seed that was made for one launch.
     owner: i32,
     own: [[u64; 2]; 2],
+    /// What of its surroundings is its own by now.
+    world: World,
     /// Ends this process if a request takes too long, whatever it hangs in and though it was
     /// stopped. `None` until the first request that sets a time.
     deadline: Option<Deadline>,
@@ -284,6 +295,13 @@ impl Seed {
         }
         self.set_deadline(request.timeout_ns);
         let slots = self.begin(&request, slots).map_err(seed)?;
+        if request.kind == RequestKind::Guard as u32 {
+            let parent = slots.first().copied().unwrap_or(-1);
+            let Self { control, owner, .. } = *self;
+            // It outlives what it was asked within.
+            let ready = || self.set_deadline(0);
+            guard(Guard { control, owner, parent }, plan.bytes(), ready);
+        }
         let bytes = plan.bytes();
         let view = Plan::split(bytes).ok_or(seed(Errno::BADMSG))?;
         if view.slots() as usize != slots.len() {
@@ -318,6 +336,7 @@ impl Seed {
                 Dispositions::Settled
             },
             own: Some(own),
+            world: self.world,
             results,
             trace,
             traced: 0,
@@ -331,6 +350,7 @@ impl Seed {
             embryo_interp::apply(&view, &mut context)
         };
         (self.control, self.owner) = (context.control, context.owner);
+        self.world = context.world;
         for fd in context.slots.iter() {
             // What was put somewhere is no longer close-on-exec; what was only lent is.
             if sys::fcntl_getfd(*fd) == Ok(true) {
@@ -362,8 +382,9 @@ impl Seed {
         let message = message.get(..len).ok_or(Errno::BADMSG)?;
         let (request, rest) = Request::read_from_prefix(message).map_err(|_| Errno::BADMSG)?;
         let known =
-            [RequestKind::Launch as u32, RequestKind::Apply as u32, RequestKind::Hatch as u32]
-                .contains(&request.kind);
+            [RequestKind::Launch, RequestKind::Apply, RequestKind::Hatch, RequestKind::Guard]
+                .iter()
+                .any(|kind| *kind as u32 == request.kind);
         if request.magic != Request::MAGIC || !known {
             return Err(Errno::BADMSG);
         }
@@ -450,7 +471,11 @@ impl Seed {
         let start = plan.ops().last().flatten();
         // An owner that hears nothing of this knows that a socket which ends is that of a seed
         // that died.
-        let mut entering = |context: &Context<'_>| {
+        let mut tell = |context: &Context<'_>, news| {
+            if let News::Listening(index, fd) = news {
+                let reply = Reply::listening(index);
+                return sys::send_with_fds(context.control, reply.as_bytes(), &[], &[fd]);
+            }
             let records = context.trace.get(..context.traced).unwrap_or(&[]);
             if let (Some(deadline), Some(Op::StartRegs { .. })) = (self.deadline, start) {
                 // Nothing can block any more, and no exec will delete it.
@@ -459,9 +484,10 @@ impl Seed {
             let reply = Reply::entering(records.len());
             let _ = sys::send_with_fds(context.control, reply.as_bytes(), bytes_of(records), &[]);
             *sent = records.len();
+            Ok(())
         };
         // SAFETY: the caller vouches for the image and the task.
-        Err(unsafe { embryo_interp::run(plan, context, &image, &mut entering) })
+        Err(unsafe { embryo_interp::run(plan, context, &image, &mut tell) })
     }
 }
 
