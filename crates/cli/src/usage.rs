@@ -25,9 +25,10 @@ pub(crate) fn parse() -> Result<Cli, clap::Error> {
 /// An option that describes the child beside a plan that does.
 fn plan_and_more(run: &ArgMatches) -> Option<String> {
     run.value_source("plan")?;
-    let of_group = |group| run.get_many::<clap::Id>(group)?.next();
-    let given = ["ChildArgs", "MountOptions"].into_iter().find_map(of_group)?;
-    Some(match given.as_str() {
+    // A group that is part of another has its options to itself.
+    let mut groups = ["ChildArgs", "MountOptions", "ConfineArgs"].into_iter();
+    let given = groups.find_map(|group| run.get_many::<clap::Id>(group)?.next())?.as_str();
+    Some(match given {
         "command" => "a program".to_owned(),
         "propagation" => "--mount-propagation".to_owned(),
         option => format!("--{}", option.replace('_', "-")),

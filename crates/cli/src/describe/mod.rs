@@ -3,6 +3,7 @@
 //! It must never start anything, and never add what was not asked for: the defaults of `embryo
 //! run` are stated here and in `environment.rs`, and nowhere else.
 
+mod confine;
 mod credentials;
 mod descriptors;
 mod environment;
@@ -29,7 +30,7 @@ pub(crate) fn wanted(args: &ChildArgs) -> impl Iterator<Item = u32> {
         })
         .chain(args.chdir_fd)
         .chain(args.root_fd)
-        .chain(args.seccomp)
+        .chain(args.confine.seccomp)
         .chain(args.mounts.0.iter().filter_map(MountArg::fd))
 }
 
@@ -44,7 +45,7 @@ pub(crate) fn describe(args: &ChildArgs, inherited: &Inherited) -> Result<Comman
     session(args, &mut command)?;
     resources::apply(args, &mut command)?;
     credentials::apply(args, account.as_ref(), &mut command)?;
-    credentials::filter(args, inherited, &mut command)?;
+    confine::apply(args, inherited, &mut command)?;
     signals(args, &mut command);
     Ok(command)
 }
