@@ -18,6 +18,7 @@ use crate::shuffle::Shuffler;
 use crate::stats::Spread;
 use crate::stdio::OwnStdout;
 
+mod embryo;
 mod filter;
 mod floor;
 mod programs;
@@ -40,11 +41,24 @@ pub(crate) enum Way {
     Bubblewrap,
     /// unshare(1), a shell with mount(8), setpriv(1). It has neither the filter nor the devices.
     Unshare,
+    /// embryo::Command, which makes a plan of its description at each launch.
+    EmbryoCommand,
+    /// That plan, made once.
+    EmbryoPlan,
+    /// `embryo run`, a program like bwrap(1).
+    EmbryoRun,
 }
 
 impl Way {
     /// In the order of the table.
-    pub(crate) const ALL: [Self; 3] = [Self::Namespaces, Self::Bubblewrap, Self::Unshare];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Namespaces,
+        Self::Bubblewrap,
+        Self::Unshare,
+        Self::EmbryoCommand,
+        Self::EmbryoPlan,
+        Self::EmbryoRun,
+    ];
 
     /// Its name in a table.
     pub(crate) fn label(self) -> &'static str {
@@ -52,6 +66,9 @@ impl Way {
             Self::Namespaces => "(namespaces alone)",
             Self::Bubblewrap => "bubblewrap",
             Self::Unshare => "unshare, setpriv",
+            Self::EmbryoCommand => "embryo Command",
+            Self::EmbryoPlan => "embryo plan",
+            Self::EmbryoRun => "embryo run",
         }
     }
 
@@ -64,6 +81,9 @@ impl Way {
             Self::Namespaces => floor::namespaces(child),
             Self::Bubblewrap => programs::bubblewrap(child, filter),
             Self::Unshare => programs::unshare(child),
+            Self::EmbryoCommand => embryo::command(child, filter),
+            Self::EmbryoPlan => embryo::plan(child, filter),
+            Self::EmbryoRun => programs::embryo_run(child, filter),
         }
     }
 }

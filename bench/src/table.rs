@@ -279,7 +279,10 @@ fn aims(results: &Results, to: &mut impl Write) -> io::Result<()> {
     if results.aims.is_empty() {
         return Ok(());
     }
-    writeln!(to, "\nAims: ratios of medians, of the caller's blocked time or of an op's")?;
+    writeln!(
+        to,
+        "\nAims: ratios of medians, of the caller's blocked time, an op's or a whole sandbox's"
+    )?;
     for aim in &results.aims {
         let verdict = match aim.met {
             Some(true) => "met",

@@ -29,17 +29,39 @@ impl Contender for Filtered {
     }
 }
 
+/// The options of bwrap(1), which `embryo run` has by the same names.
+fn options<'a>(child: &'a str, filter: &'a str) -> Vec<&'a str> {
+    let mut args = vec!["--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc"];
+    args.extend(["--unshare-uts", "--ro-bind", "/", "/", "--tmpfs", "/tmp"]);
+    args.extend(["--ro-bind", child, INSIDE, "--proc", "/proc", "--dev", "/dev"]);
+    args.extend(["--cap-drop", "ALL", "--chdir", "/", "--seccomp", filter]);
+    args
+}
+
 /// bwrap(1) with the whole of it. No new privileges is what it always sets.
 pub(super) fn bubblewrap(child: &Path, filter: &Filter) -> io::Result<Box<dyn Contender>> {
     let bwrap = found("bwrap", "bubblewrap is not installed")?;
     let (child, filter) = (text(child)?, filter.inherited()?);
     let number = number(&filter);
-    let mut args = vec!["--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc"];
-    args.extend(["--unshare-uts", "--ro-bind", "/", "/", "--tmpfs", "/tmp"]);
-    args.extend(["--ro-bind", child, INSIDE, "--proc", "/proc", "--dev", "/dev"]);
-    args.extend(["--cap-drop", "ALL", "--clearenv", "--setenv", "LANG", "C", "--chdir", "/"]);
-    args.extend(["--seccomp", &number, INSIDE]);
+    let mut args = options(child, &number);
+    args.extend(["--clearenv", "--setenv", "LANG", "C", INSIDE]);
     let program = Kind::PosixSpawn.prepare(&spec_of(text(&bwrap)?, &args)?)?;
+    Ok(Box::new(Filtered { program, filter }))
+}
+
+/// `embryo run` with the same, if it was built beside the benchmark.
+pub(super) fn embryo_run(child: &Path, filter: &Filter) -> io::Result<Box<dyn Contender>> {
+    let embryo = std::env::current_exe()?.with_file_name("embryo");
+    if !embryo.exists() {
+        let reason = "it was not built: cargo build --release -p embryo-cli";
+        return Err(io::Error::new(io::ErrorKind::Unsupported, reason));
+    }
+    let (child, filter) = (text(child)?, filter.inherited()?);
+    let number = number(&filter);
+    let mut args = vec!["run"];
+    args.extend(options(child, &number));
+    args.extend(["--clearenv", "--env", "LANG=C", "--", INSIDE]);
+    let program = Kind::PosixSpawn.prepare(&spec_of(text(&embryo)?, &args)?)?;
     Ok(Box::new(Filtered { program, filter }))
 }
 
