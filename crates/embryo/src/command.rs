@@ -331,7 +331,7 @@ impl Command {
     }
 
     /// A terminal of its own: the other side of `pty` is the controlling terminal of a new session, and every
-    /// standard stream that is not set otherwise, whatever the default is. It is opened by each spawn, and
+    /// standard stream that is not set otherwise, whatever the default is. It belongs to the user that the child becomes. It is opened by each spawn, and
     /// the caller keeps nothing of it. Excludes [`Command::controlling_tty`] and
     /// [`Command::process_group`]: the last one called counts.
     pub fn pty(&mut self, pty: &Pty) -> &mut Self {
@@ -790,7 +790,15 @@ impl Command {
     fn slave(&self) -> Result<Option<OwnedFd>, Error> {
         let Some(pty) = &self.pty else { return Ok(None) };
         match pty.upgrade() {
-            Some(master) => pty::slave(&master).map(Some),
+            Some(master) => {
+                let slave = pty::slave(&master)?;
+                // As login(1) does, so that another user can open it by its name too; where that is not
+                // allowed the child has it all the same.
+                if let Some([_, uid, _]) = self.uids.filter(|uids| uids[1] != u32::MAX) {
+                    let _ = rustix::fs::fchown(&slave, Some(rustix::fs::Uid::from_raw(uid)), None);
+                }
+                Ok(Some(slave))
+            }
             None => Err(Error::io("opening the child's terminal")(std::io::Error::new(
                 std::io::ErrorKind::NotFound,
                 "it was closed before the child was started",
