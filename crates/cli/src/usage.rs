@@ -25,7 +25,6 @@ pub(crate) fn parse() -> Result<Cli, clap::Error> {
 /// An option that describes the child beside a plan that does.
 fn plan_and_more(run: &ArgMatches) -> Option<String> {
     run.value_source("plan")?;
-    // A group that is part of another has its options to itself.
     let mut groups = ["ChildArgs", "ConfineArgs"].into_iter();
     let given = groups.find_map(|group| run.get_many::<clap::Id>(group)?.next())?.as_str();
     Some(match given {
