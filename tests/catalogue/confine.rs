@@ -4,7 +4,6 @@ use super::{Check, Failure, Sample, Who};
 use crate::launch::Draft;
 use crate::refusal::Refusal;
 use embryo::{ConfineOp, Landlock, LandlockFlags, LandlockRights, Op, OpCode, Slot};
-use rustix::thread::CapabilitySet;
 use std::ffi::CString;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
@@ -66,16 +65,6 @@ pub(super) const FAILURES: &[Failure] = &[
         })
         .refused(Refusal::always(libc::SYS_landlock_restrict_self))
     },
-    // Whoever may do without no_new_privs may be confined without it.
-    Failure::new(OpCode::Landlock, "without no_new_privs", libc::EPERM, |draft| {
-        let slot = match Landlock::kernel_abi() {
-            Some(_) => ruleset(draft, everything_but_proc()),
-            None => draft.grant(File::open("/dev/null").expect("it is there")),
-        };
-        draft.op(&enforce(slot));
-    })
-    .without(CapabilitySet::SYS_ADMIN)
-    .names("slot 0"),
     Failure {
         who: KERNEL,
         ..Failure::new(OpCode::LandlockPath, "missing", libc::ENOENT, |draft| {
@@ -89,15 +78,20 @@ pub(super) const FAILURES: &[Failure] = &[
     },
     Failure {
         who: KERNEL,
-        ..Failure::new(OpCode::LandlockPath, "a right that is not restricted", libc::EINVAL, |draft| {
-            let mut landlock = Landlock::new();
-            landlock.abi = 1;
-            landlock.files = Some(Vec::new());
-            let made = landlock.ruleset().expect("a ruleset").expect("there is Landlock");
-            let slot = draft.grant(made.fd);
-            // Refer, of ABI 2.
-            draft.op(&Op::NoNewPrivs).op(&rule(slot, c"/", 1 << 13)).op(&enforce(slot));
-        })
+        ..Failure::new(
+            OpCode::LandlockPath,
+            "a right that is not restricted",
+            libc::EINVAL,
+            |draft| {
+                let mut landlock = Landlock::new();
+                landlock.abi = 1;
+                landlock.files = Some(Vec::new());
+                let made = landlock.ruleset().expect("a ruleset").expect("there is Landlock");
+                let slot = draft.grant(made.fd);
+                // Refer, of ABI 2.
+                draft.op(&Op::NoNewPrivs).op(&rule(slot, c"/", 1 << 13)).op(&enforce(slot));
+            },
+        )
         .names("refer")
     },
 ];
@@ -120,7 +114,10 @@ fn rule(slot: Slot, path: &std::ffi::CStr, access: u64) -> Op<'_> {
 /// The directories of the root but the one that tells of processes.
 fn everything_but_proc() -> Vec<PathBuf> {
     let entries = std::fs::read_dir("/").expect("the root can be read").flatten();
-    entries.map(|entry| entry.path()).filter(|path| path.is_dir() && !path.ends_with("proc")).collect()
+    entries
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir() && !path.ends_with("proc"))
+        .collect()
 }
 
 /// What is beneath these can be read and executed, and nothing else can be reached.

@@ -4,8 +4,8 @@ use crate::filter::{ALLOW, errno, filter};
 use crate::launch::{Draft, PATIENCE, Way};
 use crate::{leaving_nothing, probe};
 use embryo::{
-    Action, AddFd, Cause, Error, FilterFlags, Hatchery, Listener, Notification, Op, Policy, Process,
-    SpawnOptions,
+    Action, AddFd, Cause, Error, FilterFlags, Hatchery, Listener, Notification, Op, Policy,
+    Process, SpawnOptions,
 };
 use embryo_tests::{alone, skip, wait_for};
 use std::io::Read;
@@ -45,6 +45,9 @@ fn asked(calls: &[libc::c_long]) -> Vec<u8> {
 #[test]
 fn a_call_is_answered() {
     alone!();
+    if !crate::have_python() {
+        skip!("not installed: /usr/bin/python3");
+    }
     if listened_to() {
         skip!("this process is under a filter, which may have a listener");
     }
@@ -83,9 +86,8 @@ fn a_call_is_answered() {
     });
     leaving_nothing(|| {
         // A value that no truncate(2) returns, which the C library hands on.
-        let mut process = spawn_python(
-            "import ctypes, os\nos._exit(ctypes.CDLL(None).truncate(b'/x', 0) & 127)",
-        );
+        let mut process =
+            spawn_python("import ctypes, os\nos._exit(ctypes.CDLL(None).truncate(b'/x', 0) & 127)");
         let listener = process.take_listener().expect("a filter has one");
         let call = next(&listener);
         listener.reply_value(call.id, 77).expect("it waits");
@@ -138,10 +140,14 @@ fn spawn_python(script: &str) -> Process {
 #[test]
 fn nobody_who_listens_is_enosys() {
     alone!();
+    if !crate::have_python() {
+        skip!("not installed: /usr/bin/python3");
+    }
     if listened_to() {
         skip!("this process is under a filter, which may have a listener");
     }
-    let script = "import os\ntry:\n os.truncate('/x', 0)\nexcept OSError as e: os._exit(e.errno & 127)";
+    let script =
+        "import os\ntry:\n os.truncate('/x', 0)\nexcept OSError as e: os._exit(e.errno & 127)";
     // With the process goes what was not taken of it; here it is let go of first.
     let mut process = spawn_python(script);
     drop(process.take_listener());
@@ -263,12 +269,16 @@ fn an_owner_that_dies_leaves_no_start_that_waits() {
 #[test]
 fn whoever_makes_the_child() {
     alone!();
+    if !crate::have_python() {
+        skip!("not installed: /usr/bin/python3");
+    }
     if listened_to() {
         skip!("this process is under a filter, which may have a listener");
     }
     let mut policy = Policy::new(Action::Allow);
     policy.notify(["truncate"]);
-    let script = "import os\ntry:\n os.truncate('/x', 0)\nexcept OSError as e: os._exit(e.errno & 127)";
+    let script =
+        "import os\ntry:\n os.truncate('/x', 0)\nexcept OSError as e: os._exit(e.errno & 127)";
     let hatchery = Hatchery::builder().size(1).build().expect("made");
     for from_hatchery in [false, true] {
         let mut command = embryo::Command::new("/usr/bin/python3");
@@ -292,6 +302,9 @@ fn whoever_makes_the_child() {
 #[test]
 fn what_cannot_be_is_said() {
     alone!();
+    if !crate::have_python() {
+        skip!("not installed: /usr/bin/python3");
+    }
     if listened_to() {
         skip!("this process is under a filter, which may have a listener");
     }

@@ -95,4 +95,6 @@ pub(crate) const NUMBERS: &[(&str, c_long)] = &[
     ("execveat", libc::SYS_execveat),
     ("pidfd_open", libc::SYS_pidfd_open),
     ("close_range", libc::SYS_close_range),
+    ("landlock_add_rule", libc::SYS_landlock_add_rule),
+    ("landlock_restrict_self", libc::SYS_landlock_restrict_self),
 ];

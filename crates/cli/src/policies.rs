@@ -59,11 +59,7 @@ fn compile(args: &SeccompCompileArgs) -> Result<(), Failure> {
         .map_err(|error| Failure::io("cannot write to", "standard output", &error))
 }
 
-fn compiled(
-    policy: &Policy,
-    name: &Path,
-    architecture: Architecture,
-) -> Result<Vec<u8>, Failure> {
+fn compiled(policy: &Policy, name: &Path, architecture: Architecture) -> Result<Vec<u8>, Failure> {
     let compiled = policy.compile(architecture);
     let failed = |error| Failure::new(format!("{}: {error}", name.display())).with_status(NO);
     Ok(compiled.map_err(failed)?.program)

@@ -2,8 +2,8 @@
 
 mod support;
 
-use std::fs;
 use embryo_tests::tempdir;
+use std::fs;
 use support::{embryo, field, shell};
 
 #[test]
@@ -14,8 +14,7 @@ fn a_profile_is_listed_shown_and_used() {
     for part in ["EPERM\n    mount umount2", "(int) arg1 == 0x5412", "# Keyrings"] {
         assert!(shown.contains(part), "{part}: {shown}");
     }
-    let status =
-        embryo(&["run", "--seccomp-profile", "default", "cat", "/proc/self/status"]).ok();
+    let status = embryo(&["run", "--seccomp-profile", "default", "cat", "/proc/self/status"]).ok();
     assert_eq!(field(&status, "Seccomp").as_deref(), Some("2"));
     assert_eq!(field(&status, "NoNewPrivs").as_deref(), Some("1"));
     let ran = embryo(&["run", "--seccomp-profile", "default", "unshare", "--user", "true"]);
@@ -53,8 +52,15 @@ fn a_policy_travels_as_toml_and_json() {
     compile("default", here, &path("d"));
     let ran = shell(&format!("\"$E\" run --seccomp 9 -- cat /proc/self/status 9<{}", path("d")));
     assert_eq!(field(&ran.ok(), "Seccomp").as_deref(), Some("2"));
-    let status =
-        embryo(&["run", "--seccomp-policy", &toml, "--seccomp-policy", &json, "cat", "/proc/self/status"]);
+    let status = embryo(&[
+        "run",
+        "--seccomp-policy",
+        &toml,
+        "--seccomp-policy",
+        &json,
+        "cat",
+        "/proc/self/status",
+    ]);
     assert_eq!(field(&status.ok(), "Seccomp_filters").as_deref(), Some("2"));
 }
 
@@ -76,7 +82,10 @@ fn what_is_wrong_with_a_policy_is_one_line() {
             }
         }
     };
-    check("default = \"allow\"\nrules = [{ action = \"EPERM\", calls = [\"opnat\"] }]", &["openat is near"]);
+    check(
+        "default = \"allow\"\nrules = [{ action = \"EPERM\", calls = [\"opnat\"] }]",
+        &["openat is near"],
+    );
     check("default = \"alow\"\n", &["\"alow\"", "line 1 column"]);
     check("default = \"allow\"\nrule = []\n", &["rule", "rules", "line 2 column 1"]);
     check("{\"default\": 3}", &["line 1 column"]);

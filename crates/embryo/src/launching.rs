@@ -3,15 +3,15 @@
 //! It must never wait for a start that waits for an answer which nobody can give.
 
 use crate::direct::Direct;
+use crate::error::Cause;
 use crate::error::Error;
+use crate::guarded::AsRaw;
 use crate::hatchery::abandon;
 use crate::hint;
-use crate::process::Process;
-use crate::guarded::AsRaw;
 use crate::listener::Listener;
+use crate::process::Process;
 use crate::seeded::{self, Answering, Ready, readable};
 use crate::spawn::{SpawnOptions, check, settle, spawn_with};
-use crate::error::Cause;
 use embryo_interp::{End, Launched};
 use embryo_plan::{OwnedPlan, Route};
 use std::fmt;
@@ -94,12 +94,7 @@ impl Launching {
         Self::flying(ready, plan, deadline, (0, false, false))
     }
 
-    fn flying(
-        ready: Ready,
-        plan: OwnedPlan,
-        deadline: Instant,
-        made: (u32, bool, bool),
-    ) -> Self {
+    fn flying(ready: Ready, plan: OwnedPlan, deadline: Instant, made: (u32, bool, bool)) -> Self {
         let answering = Answering::new(ready.pid, deadline, plan.as_plan().has_listener());
         Self::new(State::Sent(Flight { ready, plan, answering, made, end: None }))
     }

@@ -89,10 +89,13 @@ pub use elf::{Load, LoadError, Loaded, NotLoadable, Part};
 pub use embryo_interp::Step;
 pub use embryo_plan::{
     Access, ArgText, ArmRegs, BuildError, ConfineOp, ExecFlags, Explained, FilterFlags,
-    FilterOutcome, Keep, LANDLOCK_RIGHTS, LandlockFlags, Layout, MapFlags, Op, OpCode, OwnedPlan as Plan, Plan as PlanView, PlanBuilder, PlanError, RawPlan,
-    Reason, Regset, Route, Slot, X86Regs, limits,
+    FilterOutcome, Keep, LANDLOCK_RIGHTS, LandlockFlags, Layout, MapFlags, Op, OpCode,
+    OwnedPlan as Plan, Plan as PlanView, PlanBuilder, PlanError, RawPlan, Reason, Regset, Route,
+    Slot, X86Regs, limits,
 };
-pub use embryo_plan::{check_filter, errno_name, filter_outcome, resource_name, sched_policy_name, signal_name};
+pub use embryo_plan::{
+    check_filter, errno_name, filter_outcome, resource_name, sched_policy_name, signal_name,
+};
 pub use error::{Cause, Error, Fault, SpawnError};
 pub use hatchery::{Hatchery, HatcheryBuilder, WhenEmpty};
 #[cfg(feature = "landlock")]

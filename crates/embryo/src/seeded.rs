@@ -124,11 +124,7 @@ impl Answering {
     }
 
     /// Waits for what the seed says, or for the end of its socket, and finds out what that means.
-    pub(crate) fn finish(
-        mut self,
-        socket: BorrowedFd<'_>,
-        pidfd: BorrowedFd<'_>,
-    ) -> (End, Self) {
+    pub(crate) fn finish(mut self, socket: BorrowedFd<'_>, pidfd: BorrowedFd<'_>) -> (End, Self) {
         loop {
             self.rest(socket);
             if let Some(end) = self.look(socket, pidfd) {
@@ -275,9 +271,7 @@ pub(crate) fn readable(socket: BorrowedFd<'_>, until: Instant) -> bool {
 }
 
 /// One reply; `None` at the end of the socket, or if it is not one.
-fn receive(
-    socket: BorrowedFd<'_>,
-) -> Option<(ReplyKind, Fault, Vec<Trace>, Option<OwnedFd>)> {
+fn receive(socket: BorrowedFd<'_>) -> Option<(ReplyKind, Fault, Vec<Trace>, Option<OwnedFd>)> {
     let (message, fd) = message(socket)?;
     let (reply, rest) = Reply::read_from_prefix(message.as_slice()).ok()?;
     let (kind, fault) = reply.meaning()?;

@@ -3,10 +3,10 @@
 use crate::direct::{self, Direct, Entered};
 use crate::error::{Cause, Error, Fault, SpawnError};
 use crate::guarded::AsRaw;
+use crate::listener::Listener;
 use crate::process::{Process, kill, reaped_status, status_of, wait_dead};
 use crate::{hint, reaper, seeded};
 use embryo_interp::{End, Step, Trace};
-use crate::listener::Listener;
 use embryo_plan::{OpCode, OwnedPlan, Plan as PlanView, Route};
 use embryo_syscall::Errno;
 use std::os::fd::{AsFd, BorrowedFd};

@@ -64,11 +64,8 @@ fn says(policy: &Policy, call: &str, args: &[u64; 6]) -> Action {
     };
     let fitting: Vec<&Rule> = policy.rules.iter().filter(fits).collect();
     let Some(strongest) = fitting.iter().map(strength).min() else { return policy.default };
-    let actions: Vec<Action> = fitting
-        .iter()
-        .filter(|rule| strength(rule) == strongest)
-        .map(|rule| rule.action)
-        .collect();
+    let actions: Vec<Action> =
+        fitting.iter().filter(|rule| strength(rule) == strongest).map(|rule| rule.action).collect();
     // Of several errnos the one that any rule names first.
     let first = policy.rules.iter().map(|rule| rule.action).find(|action| actions.contains(action));
     first.expect("one of them")
@@ -120,9 +117,8 @@ const CALLS: [&str; 4] = ["read", "write", "openat", "execve"];
 
 fn policy() -> impl Strategy<Value = Policy> {
     let calls = prop::sample::subsequence(CALLS.to_vec(), 1..=3);
-    let rule = (action(), calls, prop::collection::vec(condition(), 0..3)).prop_map(
-        |(action, calls, when)| Rule { when, ..Rule::new(action, calls) },
-    );
+    let rule = (action(), calls, prop::collection::vec(condition(), 0..3))
+        .prop_map(|(action, calls, when)| Rule { when, ..Rule::new(action, calls) });
     (action(), prop::collection::vec(rule, 0..6)).prop_map(|(default, rules)| {
         let mut policy = Policy::new(default);
         policy.rules = rules;
@@ -242,9 +238,25 @@ fn the_default_profile_refuses_what_it_says() {
             assert_eq!(does(&program, architecture, call, all), expected, "{call} {args:x?}");
         };
         for call in [
-            "mount", "unshare", "setns", "bpf", "perf_event_open", "keyctl", "ptrace", "kexec_load",
-            "init_module", "clock_settime", "swapon", "reboot", "quotactl", "userfaultfd",
-            "open_by_handle_at", "process_vm_writev", "pidfd_getfd", "pivot_root", "move_mount",
+            "mount",
+            "unshare",
+            "setns",
+            "bpf",
+            "perf_event_open",
+            "keyctl",
+            "ptrace",
+            "kexec_load",
+            "init_module",
+            "clock_settime",
+            "swapon",
+            "reboot",
+            "quotactl",
+            "userfaultfd",
+            "open_by_handle_at",
+            "process_vm_writev",
+            "pidfd_getfd",
+            "pivot_root",
+            "move_mount",
         ] {
             check(call, &[], eperm);
         }
@@ -294,9 +306,36 @@ fn the_default_profile_names_each_call_once() {
         .filter(|call| !seen.contains_key(*call))
         .collect();
     let expected = [
-        "uselib", "ustat", "sysfs", "_sysctl", "get_kernel_syms", "query_module", "getpmsg",
-        "putpmsg", "afs_syscall", "tuxcall", "security", "epoll_ctl_old", "epoll_wait_old", "vserver",
-        "process_mrelease", "lsm_set_self_attr",
+        "uselib",
+        "ustat",
+        "sysfs",
+        "_sysctl",
+        "get_kernel_syms",
+        "query_module",
+        "getpmsg",
+        "putpmsg",
+        "afs_syscall",
+        "tuxcall",
+        "security",
+        "epoll_ctl_old",
+        "epoll_wait_old",
+        "vserver",
+        "process_mrelease",
+        "lsm_set_self_attr",
     ];
     assert_eq!(unnamed, expected, "these do not exist under it");
+}
+
+/// docs/seccomp.md prints it; `EMBRYO_BLESS=1` writes it anew.
+#[test]
+fn the_document_prints_the_default_profile() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/seccomp.md");
+    let document = std::fs::read_to_string(path).expect("it is there");
+    let (before, _) = document.split_once("```text\n").expect("it has a block of text");
+    let policy = Policy::profile("default").expect("there is one");
+    let made = format!("{before}```text\n{policy}```\n");
+    if std::env::var_os("EMBRYO_BLESS").is_some() {
+        std::fs::write(path, &made).expect("it can be written");
+    }
+    assert_eq!(document, made, "EMBRYO_BLESS=1 writes it anew");
 }

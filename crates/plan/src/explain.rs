@@ -191,14 +191,12 @@ impl<'a> Op<'a> {
             Op::Seccomp { flags, program } => {
                 let count = program.len() / crate::filter::INSTRUCTION_BYTES;
                 field("instructions", Number(count as i64));
-                for (flag, word) in
-                    [
-                        (FilterFlags::LOG, "log"),
-                        (FilterFlags::SPEC_ALLOW, "spec-allow"),
-                        (FilterFlags::LISTENER, "listener"),
-                        (FilterFlags::WAIT_KILLABLE, "wait-killable"),
-                    ]
-                {
+                for (flag, word) in [
+                    (FilterFlags::LOG, "log"),
+                    (FilterFlags::SPEC_ALLOW, "spec-allow"),
+                    (FilterFlags::LISTENER, "listener"),
+                    (FilterFlags::WAIT_KILLABLE, "wait-killable"),
+                ] {
                     if flags.contains(flag) {
                         field("how", Word(word));
                     }

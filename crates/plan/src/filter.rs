@@ -251,11 +251,7 @@ enum Step {
 }
 
 /// One instruction; `None` if what it does is not known.
-fn step(
-    program: &[u8],
-    state: &mut State,
-    data: &dyn Fn(u32) -> Option<u32>,
-) -> Option<Step> {
+fn step(program: &[u8], state: &mut State, data: &dyn Fn(u32) -> Option<u32>) -> Option<Step> {
     let instruction = program.as_chunks::<INSTRUCTION_BYTES>().0.get(state.at)?;
     let Instruction { code, if_true, if_false, k } = Instruction::read(instruction);
     state.at += 1;

@@ -72,9 +72,8 @@ pub(crate) fn check(plan: &Plan<'_>) -> Result<(), PlanError> {
             let reason = Reason::FilterForbids(call.0, answer);
             Err(PlanError { entry: Some(index), code: Some(OpCode::Seccomp), reason })
         };
-        let mut listeners = filters(plan).filter(|(at, flags, _)| {
-            *at >= index && flags.contains(FilterFlags::LISTENER)
-        });
+        let mut listeners = filters(plan)
+            .filter(|(at, flags, _)| *at >= index && flags.contains(FilterFlags::LISTENER));
         if listeners.next().is_some() {
             forbids(machine::SENDMSG, false)?;
         }

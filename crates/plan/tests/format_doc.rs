@@ -7,9 +7,9 @@
 mod raw;
 
 use embryo_plan::{
-    Access, ConfineOp, ENTRY_LEN, Entry, ExecFlags, FilterFlags, HEADER_LEN, Keep, LandlockFlags, Layout, MAGIC,
-    MapFlags,    NO_SLOT, Op, OpCode, PlanBuilder, PlanFlags, RawPlan, Reason, Regset, Route, Slot, VERSION,
-    X86Regs, limits,
+    Access, ConfineOp, ENTRY_LEN, Entry, ExecFlags, FilterFlags, HEADER_LEN, Keep, LandlockFlags,
+    Layout, MAGIC, MapFlags, NO_SLOT, Op, OpCode, PlanBuilder, PlanFlags, RawPlan, Reason, Regset,
+    Route, Slot, VERSION, X86Regs, limits,
 };
 use raw::Raw;
 

@@ -8,8 +8,8 @@
 mod reencode;
 
 use embryo_plan::{
-    Access, ConfineOp, ExecFlags, FilterFlags, Header, Keep, LandlockFlags, Layout, MapFlags, Op, OpCode, OwnedPlan,
-    PlanBuilder, RawPlan, Regset, VERSION, X86Regs,
+    Access, ConfineOp, ExecFlags, FilterFlags, Header, Keep, LandlockFlags, Layout, MapFlags, Op,
+    OpCode, OwnedPlan, PlanBuilder, RawPlan, Regset, VERSION, X86Regs,
 };
 use reencode::{ops, reencode};
 use std::fmt::Write;
@@ -188,7 +188,8 @@ fn filtered() -> PlanBuilder {
 
 fn confined() -> PlanBuilder {
     // ld [0]; jeq #39, 0, 1; ret USER_NOTIF; ret ALLOW: a listener is asked about getpid.
-    let program = [0x20u64, 39 << 32 | 1 << 24 | 0x15, 0x7fc0_0000 << 32 | 6, 0x7fff_0000 << 32 | 6];
+    let program =
+        [0x20u64, 39 << 32 | 1 << 24 | 0x15, 0x7fc0_0000 << 32 | 6, 0x7fff_0000 << 32 | 6];
     let program = program.map(u64::to_le_bytes).concat();
     let mut plan = PlanBuilder::new();
     let ruleset = plan.slot();

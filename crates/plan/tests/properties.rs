@@ -10,8 +10,7 @@ mod reencode;
 
 use embryo_plan::{
     Access, ConfineOp, ExecFlags, Explained, FilterFlags, Keep, LANDLOCK_RIGHTS, LandlockFlags,
-    MAGIC, Op, OpCode, OwnedPlan, Plan,
-    PlanBuilder, RawPlan, Slot, limits,
+    MAGIC, Op, OpCode, OwnedPlan, Plan, PlanBuilder, RawPlan, Slot, limits,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option::of;

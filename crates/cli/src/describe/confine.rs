@@ -75,7 +75,8 @@ fn landlock(args: &ConfineArgs) -> Result<Option<Landlock>, Failure> {
     for rule in landlock.files.iter_mut().flatten() {
         rule.inside = args.landlock_inside;
     }
-    let all = |given: &[Ports]| -> Vec<u16> { given.iter().flat_map(|ports| ports.0.clone()).collect() };
+    let all =
+        |given: &[Ports]| -> Vec<u16> { given.iter().flat_map(|ports| ports.0.clone()).collect() };
     if !args.landlock_bind.is_empty() {
         landlock.bind(all(&args.landlock_bind));
     }

@@ -10,9 +10,8 @@ pub(super) fn abilities() -> Vec<Ability> {
         ("seccomp log", 0x7ffc_0000, "Linux 4.14"),
         ("seccomp listener", 0x7fc0_0000, "Linux 5.0; without it no call can be asked about"),
     ];
-    let known = |(name, action, note)| {
-        ability(name, sys::seccomp_action_available(action).is_ok(), note)
-    };
+    let known =
+        |(name, action, note)| ability(name, sys::seccomp_action_available(action).is_ok(), note);
     actions.map(known).into_iter().chain([landlock()]).collect()
 }
 

@@ -50,9 +50,7 @@ pub(super) fn name(architecture: Architecture, number: u32) -> Option<&'static s
 }
 
 /// A table to look up many names in.
-pub(super) fn table(
-    architecture: Architecture,
-) -> std::collections::HashMap<&'static str, u32> {
+pub(super) fn table(architecture: Architecture) -> std::collections::HashMap<&'static str, u32> {
     all(architecture).into_iter().collect()
 }
 
@@ -103,11 +101,41 @@ mod tests {
     fn libc_number(name: &str) -> u32 {
         let x86 = cfg!(target_arch = "x86_64");
         match name {
-            "read" => if x86 { 0 } else { 63 },
-            "execve" => if x86 { 59 } else { 221 },
-            "openat" => if x86 { 257 } else { 56 },
-            "newfstatat" => if x86 { 262 } else { 79 },
-            _ => if x86 { 317 } else { 277 },
+            "read" => {
+                if x86 {
+                    0
+                } else {
+                    63
+                }
+            }
+            "execve" => {
+                if x86 {
+                    59
+                } else {
+                    221
+                }
+            }
+            "openat" => {
+                if x86 {
+                    257
+                } else {
+                    56
+                }
+            }
+            "newfstatat" => {
+                if x86 {
+                    262
+                } else {
+                    79
+                }
+            }
+            _ => {
+                if x86 {
+                    317
+                } else {
+                    277
+                }
+            }
         }
     }
 

@@ -53,11 +53,7 @@ const REFUSED: [(Action, &str, &str); 12] = [
         "ptrace process_vm_readv process_vm_writev process_madvise kcmp pidfd_getfd move_pages \
          migrate_pages",
     ),
-    (
-        EPERM,
-        "Keyrings, which are not kept apart by namespaces.",
-        "add_key request_key keyctl",
-    ),
+    (EPERM, "Keyrings, which are not kept apart by namespaces.", "add_key request_key keyctl"),
     (
         EPERM,
         "Another kernel, its modules, and the machine as a whole.",
@@ -119,9 +115,10 @@ fn arguments(policy: &mut Policy) {
     }
     policy.rule(other);
     // AF_UNIX, AF_INET, AF_INET6, AF_NETLINK.
-    let mut families = Rule::new(EAFNOSUPPORT, ["socket", "socketpair"])
-        .why("Sockets but those of the machine, the Internet and netlink: rare protocols are rarely \
-              tested, and their modules are loaded by asking.");
+    let mut families = Rule::new(EAFNOSUPPORT, ["socket", "socketpair"]).why(
+        "Sockets but those of the machine, the Internet and netlink: rare protocols are rarely \
+              tested, and their modules are loaded by asking.",
+    );
     for family in [1, 2, 10, 16] {
         families = families.when(Condition::equal(0, family).compare(Compare::NotEqual).int());
     }

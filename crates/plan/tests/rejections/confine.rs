@@ -29,11 +29,8 @@ fn filter(calls: &[u32], special: u32, general: u32) -> Vec<u8> {
 }
 
 /// execve, execveat, rt_sigreturn, seccomp, sendmsg.
-const CALLS: [u32; 5] = if cfg!(target_arch = "aarch64") {
-    [221, 281, 139, 277, 211]
-} else {
-    [59, 322, 15, 317, 46]
-};
+const CALLS: [u32; 5] =
+    if cfg!(target_arch = "aarch64") { [221, 281, 139, 277, 211] } else { [59, 322, 15, 317, 46] };
 
 fn listening(program: &[u8]) -> Op<'_> {
     Op::Seccomp { flags: FilterFlags::LISTENER, program }
@@ -195,8 +192,7 @@ fn outcomes() {
     check(&[ret(ERRNO | 5)], unknown, FilterOutcome::Refused(ERRNO | 5));
     // Number and architecture.
     for (offset, value) in [(0, 2), (4, 1)] {
-        let program =
-            [load(offset), instruction(0x15, 0, 1, value), ret(ALLOW), ret(KILL)];
+        let program = [load(offset), instruction(0x15, 0, 1, value), ret(ALLOW), ret(KILL)];
         check(&program, unknown, FilterOutcome::Allowed);
     }
     // Both halves of an argument, and one that does not matter to the end.
@@ -229,7 +225,11 @@ fn outcomes() {
     let program = [instruction(0x01, 0, 0, 0), instruction(0x3c, 0, 0, 0), ret(ALLOW)];
     check(&program, unknown, FilterOutcome::Depends);
     // A return by register.
-    check(&[instruction(0x00, 0, 0, ALLOW), instruction(0x16, 0, 0, 0)], unknown, FilterOutcome::Allowed);
+    check(
+        &[instruction(0x00, 0, 0, ALLOW), instruction(0x16, 0, 0, 0)],
+        unknown,
+        FilterOutcome::Allowed,
+    );
     check(&[load(16), instruction(0x16, 0, 0, 0)], unknown, FilterOutcome::Depends);
     // So many branches that nobody would come to an end of them.
     let mut many = vec![load(16)];
