@@ -66,9 +66,9 @@ fn a_call_is_answered() {
     leaving_nothing(|| {
         let errnos = [libc::EPERM, 4095];
         for expected in errnos {
-            let mut process = spawn_python(&format!(
-                "import os\ntry:\n os.truncate('/x', 0)\nexcept OSError as e: os._exit(e.errno & 127)"
-            ));
+            let mut process = spawn_python(
+                "import os\ntry:\n os.truncate('/x', 0)\nexcept OSError as e: os._exit(e.errno & 127)",
+            );
             let listener = process.take_listener().expect("a filter has one");
             let call = next(&listener);
             assert_eq!(i64::from(call.number), libc::SYS_truncate);
