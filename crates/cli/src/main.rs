@@ -16,6 +16,7 @@ mod job;
 mod launch;
 mod output;
 mod policies;
+mod pty;
 mod run;
 mod saved;
 mod supervise;

@@ -2,6 +2,7 @@
 //!
 //! It must never wait for a start that waits for an answer which nobody can give.
 
+use crate::command::Keeper;
 use crate::direct::Direct;
 use crate::error::Cause;
 use crate::error::Error;
@@ -9,6 +10,7 @@ use crate::guarded::AsRaw;
 use crate::hatchery::abandon;
 use crate::hint;
 use crate::listener::Listener;
+use crate::moving::Below;
 use crate::process::Process;
 use crate::seeded::{self, Answering, Ready, readable};
 use crate::spawn::{SpawnOptions, check, settle, spawn_with};
@@ -29,6 +31,8 @@ pub struct Launching {
     state: State,
     pub(crate) stdio: Stdio,
     pub(crate) kill_on_drop: bool,
+    /// What the child is guarded by: dropped last, so that the child is dead by then.
+    pub(crate) keeper: Option<Keeper>,
 }
 
 /// The caller's ends of the pipes that a command asked for.
@@ -95,7 +99,7 @@ impl Launching {
     }
 
     fn flying(ready: Ready, plan: OwnedPlan, deadline: Instant, made: (u32, bool, bool)) -> Self {
-        let answering = Answering::new(ready.pid, deadline, plan.as_plan().has_listener());
+        let answering = Answering::new(ready.pid, deadline, &plan, Below::default());
         Self::new(State::Sent(Flight { ready, plan, answering, made, end: None }))
     }
 
@@ -105,7 +109,7 @@ impl Launching {
     }
 
     fn new(state: State) -> Self {
-        Self { state, stdio: Stdio::default(), kill_on_drop: false }
+        Self { state, stdio: Stdio::default(), kill_on_drop: false, keeper: None }
     }
 
     /// The pid of the child; 0 after its outcome was given out.
@@ -195,7 +199,7 @@ impl Launching {
         };
         let Stdio { stdin, stdout, stderr } = std::mem::take(&mut self.stdio);
         (process.stdin, process.stdout, process.stderr) = (stdin, stdout, stderr);
-        process.kill_on_drop(self.kill_on_drop);
+        process.kill_on_drop(self.kill_on_drop).keep_with(self.keeper.take());
         Ok(Some(process))
     }
 
@@ -249,14 +253,18 @@ impl Flight {
     fn land(self, end: End) -> Result<Process, Error> {
         let Ready { pid, pidfd, socket } = self.ready;
         drop::<OwnedFd>(socket);
-        if !matches!(end, End::Entered) {
-            // It lives on to be told something else, but nobody will.
-            crate::process::kill(pidfd.as_fd());
-        }
-        let Answering { records: trace, listener, .. } = self.answering;
+        let failed = !matches!(end, End::Entered);
+        // What is told below is put in its place here.
+        let (end_of, trace) = (End::Killed, Vec::new());
         let (cut, cut_raised, legacy_clone) = self.made;
-        let launched = Launched { pid, pidfd, end, legacy_clone, trace };
-        let direct = Direct { launched, cut, cut_raised, listener };
+        let launched = Launched { pid, pidfd, end: end_of, legacy_clone, trace };
+        let below = Below::default();
+        let mut direct = Direct { launched, cut, cut_raised, listener: None, below, detail: None };
+        direct.take(self.answering.over(end));
+        if failed {
+            // It lives on to be told something else, but nobody will.
+            crate::process::kill(direct.launched.pidfd.as_fd());
+        }
         // The grants were only lent, and their numbers may be something else by now.
         let context = hint::Context { plan: self.plan.as_plan(), grants: &[] };
         settle(direct, Route::Seed, &context)
@@ -266,7 +274,11 @@ impl Flight {
 impl Drop for Launching {
     fn drop(&mut self) {
         match std::mem::replace(&mut self.state, State::Over) {
-            State::Sent(flight) => abandon(flight.ready),
+            State::Sent(mut flight) => {
+                let below = flight.answering.leave(&mut flight.ready);
+                abandon(flight.ready);
+                drop(below);
+            }
             State::Started(mut process) => {
                 process.kill_on_drop(true);
             }

@@ -1,8 +1,11 @@
 //! A process that was started: owned through its pidfd, so that no other process can ever be meant.
 
+use crate::cgroup::{Cgroup, CgroupFigures};
+use crate::command::Keeper;
 use crate::error::{Error, errno_text};
 use crate::guarded::AsRaw;
 use crate::listener::Listener;
+use crate::moving::{Below, Told};
 use crate::reaper;
 use crate::spawn::{LaunchReport, TraceRecord};
 use embryo_syscall::{self as sys, Errno, Waited};
@@ -62,25 +65,38 @@ pub struct Process {
     // `None` only while it is dropped or detached.
     pidfd: Option<OwnedFd>,
     pid: u32,
+    /// What the handle, if it is an init's, has below it.
+    below: Below,
     ended: Option<Ended>,
     kill_on_drop: bool,
+    keeper: Option<Keeper>,
+    figures: Option<CgroupFigures>,
     report: LaunchReport,
     pub(crate) listener: Option<Listener>,
 }
 
 impl Process {
-    pub(crate) fn new(pidfd: OwnedFd, pid: u32, report: LaunchReport) -> Self {
+    pub(crate) fn new(pidfd: OwnedFd, pid: u32, below: Below, report: LaunchReport) -> Self {
         Self {
             stdin: None,
             stdout: None,
             stderr: None,
             pidfd: Some(pidfd),
             pid,
+            below,
             ended: None,
             kill_on_drop: false,
+            keeper: None,
+            figures: None,
             report,
             listener: None,
         }
+    }
+
+    /// Ties it to what guards it.
+    pub(crate) fn keep_with(&mut self, keeper: Option<Keeper>) -> &mut Self {
+        self.keeper = keeper;
+        self
     }
 
     /// Puts what was done before the plan in front of its records.
@@ -114,7 +130,8 @@ impl Process {
     }
 
     /// Waits for its end; closes its stdin first, so that a reader does not wait for more.
-    /// Asked again it answers the same again.
+    /// Asked again it answers the same again. With a cgroup of its own, nobody is left in that
+    /// afterwards, and it is gone.
     ///
     /// # Errors
     /// [`Error::Reaped`] if somebody else reaped it and the kernel is older than 6.15.
@@ -130,6 +147,34 @@ impl Process {
             if let Some(ended) = self.look(true)? {
                 return Ok(ended.status);
             }
+        }
+    }
+
+    /// Its cgroup, if one was made for it and it has not been waited for.
+    #[must_use]
+    pub fn cgroup(&self) -> Option<&Cgroup> {
+        self.keeper.as_ref()?.cgroup()
+    }
+
+    /// What everybody in its own cgroup has used: so far, or until its end. `None` if it has none.
+    #[must_use]
+    pub fn cgroup_figures(&self) -> Option<CgroupFigures> {
+        self.figures.or_else(|| self.cgroup().map(Cgroup::figures))
+    }
+
+    /// Kills it and its whole family: everybody in the cgroup that was made for it.
+    ///
+    /// # Errors
+    /// [`Error::Cgroup`]; with EOPNOTSUPP if there is no such cgroup, and nobody is killed then.
+    pub fn kill_all(&mut self) -> Result<(), Error> {
+        match self.cgroup() {
+            Some(cgroup) => cgroup.kill(),
+            None if self.ended.is_some() => Ok(()),
+            None => Err(Error::Cgroup {
+                what: "the child has no cgroup of its own".to_owned(),
+                hint: Some("Command::transient_cgroup makes one".to_owned()),
+                source: rustix::io::Errno::NOTSUP.into(),
+            }),
         }
     }
 
@@ -211,9 +256,13 @@ impl Process {
         self
     }
 
-    /// Lets it go: it runs on and is reaped in the background. Returns its pid.
+    /// Lets it go: it runs on and is reaped in the background, and so does what it was tied to; a cgroup
+    /// that was made for it is removed when it is empty. Returns its pid.
     pub fn detach(mut self) -> u32 {
         self.kill_on_drop = false;
+        if let Some(keeper) = self.keeper.take() {
+            keeper.release();
+        }
         self.pid
     }
 
@@ -223,11 +272,32 @@ impl Process {
                 Err(Errno::CHILD) => Some(self.reaped_elsewhere(block)?),
                 other => other.map_err(os).map_err(Error::io("waiting for a child"))?,
             };
+            // An init cannot end as its image did, and has said how that was.
+            if let (Some(ended), Some(line)) = (&mut self.ended, &self.below.status)
+                && let Some(told) = line.take()
+            {
+                *ended = Ended::told(&told);
+            }
+            if self.ended.is_some() {
+                self.end_family(block);
+            }
         }
         Ok(self.ended)
     }
 
+    /// Ends whoever is left in its cgroup, and waits for that if `block`.
+    fn end_family(&mut self, block: bool) {
+        self.figures = self.cgroup().map(Cgroup::figures);
+        match self.keeper.take() {
+            Some(keeper) if !block => keeper.end_behind(),
+            keeper => drop(keeper),
+        }
+    }
+
     fn reaped_elsewhere(&self, block: bool) -> Result<Ended, Error> {
+        if let Some(told) = self.below.status.as_ref().and_then(crate::moving::StatusLine::take) {
+            return Ok(Ended::told(&told));
+        }
         if block {
             wait_dead(self.pidfd(), Duration::from_secs(1));
         }
@@ -263,6 +333,8 @@ impl Drop for Process {
         if self.kill_on_drop {
             kill(pidfd.as_fd());
         }
+        // It is killed by that, if there is something.
+        drop(self.keeper.take());
         // Most often it has ended already, and no thread is needed.
         if matches!(status_of(pidfd.as_fd(), false), Ok(None)) {
             reaper::adopt(pidfd);
@@ -315,20 +387,30 @@ impl Ended {
             CLD_DUMPED => waited.status | 0x80,
             _ => waited.status,
         };
+        let usage = Some(Usage::of(&waited.usage));
+        Self { status: ExitStatus::from_raw(raw), usage }
+    }
+
+    fn told(told: &Told) -> Self {
+        Self { status: ExitStatus::from_raw(told.status), usage: Some(Usage::of(&told.usage)) }
+    }
+}
+
+impl Usage {
+    fn of(usage: &sys::Usage) -> Self {
         let time = |[seconds, micros]: [i64; 2]| {
             Duration::from_secs(seconds.unsigned_abs())
                 + Duration::from_micros(micros.unsigned_abs())
         };
-        let usage = Usage {
-            user: time(waited.usage.user),
-            system: time(waited.usage.system),
-            max_rss: waited.usage.max_rss_kib.unsigned_abs() << 10,
-            minor_faults: waited.usage.minor_faults.unsigned_abs(),
-            major_faults: waited.usage.major_faults.unsigned_abs(),
-            voluntary_switches: waited.usage.voluntary_switches.unsigned_abs(),
-            involuntary_switches: waited.usage.involuntary_switches.unsigned_abs(),
-        };
-        Self { status: ExitStatus::from_raw(raw), usage: Some(usage) }
+        Self {
+            user: time(usage.user),
+            system: time(usage.system),
+            max_rss: usage.max_rss_kib.unsigned_abs() << 10,
+            minor_faults: usage.minor_faults.unsigned_abs(),
+            major_faults: usage.major_faults.unsigned_abs(),
+            voluntary_switches: usage.voluntary_switches.unsigned_abs(),
+            involuntary_switches: usage.involuntary_switches.unsigned_abs(),
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 //! It must never decide anything; whatever can be known before the clone was decided before.
 #![no_std]
 
+mod cgroup;
 mod child;
 mod confine;
 mod fault;
@@ -13,7 +14,10 @@ mod fds;
 #[cfg(feature = "launcher")]
 mod launcher;
 mod memory;
+mod mount;
+mod namespace;
 mod ops;
+mod privilege;
 mod registers;
 mod seccomp;
 mod signals;
@@ -31,7 +35,7 @@ pub use ops::{Context, apply};
 pub use signals::{Dispositions, ignore_signals, reset_dispositions};
 pub use start::{Image, News, Tell, start};
 pub use trace::{Trace, now_ns};
-pub use world::World;
+pub use world::{Executor, Move, World};
 
 use embryo_plan::Plan;
 

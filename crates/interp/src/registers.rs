@@ -70,8 +70,13 @@ pub(crate) unsafe fn enter(
     let _ = tell(context, News::Entering);
     let name = core::ffi::CStr::from_bytes_until_nul(&STARTED_NAME).unwrap_or_default();
     let _ = rustix::thread::set_name(name);
-    Descriptors { slots: context.slots, control: context.control, owner: context.owner }
-        .close_own();
+    Descriptors {
+        slots: context.slots,
+        control: context.control,
+        owner: context.owner,
+        world: context.world,
+    }
+    .close_own();
     // SAFETY: no thread but those that wait in the area, no thread-local storage, and what is
     // unmapped is the seed's, as the caller vouches.
     unsafe { leap.go() }

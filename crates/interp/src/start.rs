@@ -56,7 +56,12 @@ pub unsafe fn start(
         return Fault::step(Step::Decode, Errno::INVAL);
     };
     let fail = |errno| Fault::op(index, code, errno);
-    let fds = Descriptors { slots: context.slots, control: context.control, owner: context.owner };
+    let fds = Descriptors {
+        slots: context.slots,
+        control: context.control,
+        owner: context.owner,
+        world: context.world,
+    };
     let file = match op {
         Op::ExecSlot { slot, .. } => match fds.get(slot) {
             Ok(fd) => fd,

@@ -1,14 +1,21 @@
 //! A plan in words: one line an op, and the same fields for programs.
 
+mod namespace;
+mod privilege;
+
 use crate::layout::Layout;
-use crate::names::{errno_name, resource_name, sched_policy_name, signal_name};
-use crate::op::{ExecFlags, FilterFlags, Keep, MapFlags, Op, Slot};
+use crate::names::{
+    capability_name, errno_name, memory_policy_name, resource_name, sched_policy_name,
+    securebit_name, signal_name,
+};
+use crate::op::{CgroupOp, ExecFlags, FilterFlags, IdRange, Keep, MapFlags, Op, Slot};
 use crate::regset::{Regset, ranges};
 use crate::view::Plan;
 use core::ffi::CStr;
 use core::fmt;
 
 mod confine;
+mod mount;
 
 /// The value of one field of an op.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +43,12 @@ pub enum ArgText<'a> {
     Ids(&'a [u8]),
     /// Bits of a kernel interface, with the names of those that have one, from bit 0 on.
     Bits(u64, &'static [&'static str]),
+    /// A set of capabilities; bit n is capability n, and all 64 are `all`.
+    Capabilities(u64),
+    /// Securebits flags.
+    Securebits(u32),
+    /// One line of an id map.
+    Range(IdRange),
 }
 
 impl fmt::Display for ArgText<'_> {
@@ -67,6 +80,24 @@ impl fmt::Display for ArgText<'_> {
                     Some(name) => f.write_str(name),
                     None => write!(f, "{bit}"),
                 })
+            }
+            ArgText::Capabilities(u64::MAX) => f.write_str("all"),
+            ArgText::Capabilities(set) => {
+                let numbers = (0..64u32).filter(|number| set >> number & 1 == 1);
+                comma_separated(f, numbers, |f, number| match capability_name(number) {
+                    Some(name) => f.write_str(name),
+                    None => write!(f, "cap_{number}"),
+                })
+            }
+            ArgText::Securebits(bits) => {
+                let set = (0..32u32).filter(|bit| bits >> bit & 1 == 1);
+                comma_separated(f, set, |f, bit| match securebit_name(bit) {
+                    Some(name) => f.write_str(name),
+                    None => write!(f, "{bit}"),
+                })
+            }
+            ArgText::Range(IdRange { inside, outside, count }) => {
+                write!(f, "{inside}:{outside}:{count}")
             }
             ArgText::Ids(list) => {
                 let ids = list.as_chunks::<4>().0.iter().map(|id| u32::from_le_bytes(*id));
@@ -122,6 +153,23 @@ impl<'a> Op<'a> {
         let id = |id: u32| if id == u32::MAX { Word("keep") } else { Number(id.into()) };
         match *self {
             Op::SetSid | Op::Subreaper | Op::NoNewPrivs | Op::SeccompStrict | Op::DropVdso => {}
+            Op::CoreScheduling => {}
+            Op::MemoryPolicy { mode, nodes } => {
+                match memory_policy_name(mode & privilege::POLICY_MODE) {
+                    Some(name) => field("mode", Word(name)),
+                    None => field("mode", Number(mode.into())),
+                }
+                if mode & !privilege::POLICY_MODE != 0 {
+                    field("flags", Hex((mode & !privilege::POLICY_MODE).into()));
+                }
+                if !nodes.is_empty() {
+                    field("nodes", Cpus(nodes));
+                }
+            }
+            Op::Privilege(ref op) => privilege::fields(op, field),
+            Op::Cgroup(CgroupOp::Join { slot } | CgroupOp::Tie { slot }) => {
+                field("slot", ArgText::Slot(slot));
+            }
             Op::Fail { errno } => match errno_name(errno) {
                 Some(name) => field("errno", Word(name)),
                 None => field("errno", Number(errno.into())),
@@ -264,6 +312,7 @@ impl<'a> Op<'a> {
                 }
             }
             Op::MoveVdso { to } => field("to", Hex(to)),
+            Op::Namespace(op) => namespace::fields(&op, field),
             Op::StartRegs { page, regset, leave } => {
                 registers(regset, field);
                 field("page", Hex(page));
@@ -279,6 +328,7 @@ impl<'a> Op<'a> {
                     field("clear_tid", Hex(clear_tid));
                 }
             }
+            Op::Mount(ref op) => mount::fields(op, field),
             Op::ExecPath { path, flags } => {
                 field("path", Text(path));
                 exec_flags(flags, field);

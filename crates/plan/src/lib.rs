@@ -35,10 +35,14 @@ pub use format::{
     DataRef, ENTRY_LEN, Entry, HEADER_LEN, Header, ListRef, MAGIC, PlanFlags, VERSION,
 };
 pub use layout::Layout;
-pub use names::{errno_name, resource_name, sched_policy_name, signal_name};
+pub use names::{
+    capability_name, errno_name, memory_policy_name, resource_name, sched_policy_name,
+    securebit_name, signal_name,
+};
 pub use op::{
-    Access, ConfineOp, ExecFlags, FilterFlags, Keep, LANDLOCK_RIGHTS, LandlockFlags, MapFlags,
-    NO_SLOT, Op, OpCode, Place, Route, Slot,
+    Access, CapSets, CgroupOp, ConfineOp, ExecFlags, FilterFlags, IdRange, Keep, LANDLOCK_RIGHTS,
+    LandlockFlags, MapFlags, MountFlags, MountOp, NO_SLOT, NamespaceOp, Namespaces, Op, OpCode,
+    Place, PrivilegeOp, Route, Slot, Spread, UserFlags, layers,
 };
 pub use regset::{
     ARM_STATE_BYTES, ArmRegs, Regset, X86_COMPONENTS, X86_EXTENDED_BYTES, X86_LEGACY_BYTES,

@@ -23,6 +23,12 @@ pub const SEARCH_BYTES_MAX: usize = STRING_BYTES_MAX;
 pub const GROUPS_MAX: usize = 65_536;
 /// Bytes of a CPU mask: 8 192 CPUs, the kernel's largest `NR_CPUS`.
 pub const CPU_MASK_BYTES_MAX: usize = 1024;
+/// Bytes of a mask of memory nodes: 1 024 nodes, the kernel's largest `MAX_NUMNODES`.
+pub const NODE_MASK_BYTES_MAX: usize = 128;
+/// Bytes of a keyring's name with its NUL.
+pub const KEYRING_NAME_BYTES_MAX: usize = 256;
+/// The highest capability that has a name here; a set may hold others, up to 63.
+pub const CAPABILITY_MAX: u32 = 40;
 /// Bytes of a page: what addresses and lengths of regions are multiples of.
 pub const PAGE: u64 = 4096;
 /// Addresses in a plan are below this: what the smaller of the two machines has.
@@ -46,5 +52,15 @@ pub const STATE_BYTES_MAX: usize = 4096;
 pub const RESOURCES_MAX: u32 = 16;
 /// Signals are 1 to this.
 pub const SIGNAL_MAX: u32 = 64;
+/// Lines of an id map: the kernel's `UID_GID_MAP_MAX_EXTENTS` (Linux 4.15).
+pub const ID_RANGES_MAX: usize = 340;
+/// Bytes of a host or domain name with its NUL: the kernel's `__NEW_UTS_LEN`.
+pub const HOST_NAME_BYTES_MAX: usize = 65;
 /// The largest pid the kernel hands out (`PID_MAX_LIMIT`).
 pub const PID_MAX: u32 = 1 << 22;
+/// Bytes of the path of an overlay's layer with its NUL: what fsconfig(2) takes of a string.
+pub const LAYER_BYTES_MAX: usize = 256;
+/// Layers of an overlay, with its upper and work directory: the kernel's `OVL_MAX_STACK`.
+pub const LAYERS_MAX: usize = 500;
+/// Bytes of a file that is made from a grant.
+pub const FILE_BYTES_MAX: u64 = 1 << 30;

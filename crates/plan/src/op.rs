@@ -4,14 +4,22 @@
 //! Adding an op touches, in this crate: one row of the table below, one variant of [`Op`], its arm
 //! in [`Op::decode`] and in [`Op::parts`], and its range check in `check.rs`.
 
+mod cgroup;
+mod confine;
+mod mount;
+mod namespace;
+mod privilege;
+
 use crate::format::{DataRef, Entry};
 use crate::view::Plan;
 use bitflags::bitflags;
 use core::ffi::CStr;
 
-mod confine;
-
+pub use cgroup::CgroupOp;
 pub use confine::{ConfineOp, LANDLOCK_RIGHTS, LandlockFlags};
+pub use mount::{MountFlags, MountOp, Spread, layers};
+pub use namespace::{IdRange, NamespaceOp, Namespaces, UserFlags};
+pub use privilege::{CapSets, PrivilegeOp};
 
 /// A grant's name inside a plan: an index into the grants that a spawn brings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,6 +72,12 @@ pub(crate) enum DataKind {
     Layout,
     Auxv,
     Filter,
+    Absolute,
+    Layers,
+    Keyring,
+    Nodes,
+    IdMap,
+    HostName,
 }
 
 /// What an entry of one code must look like.
@@ -175,6 +189,13 @@ op_codes! {
     TimerSlack = 0x0307 "timer-slack" Direct 50..=55
         { slot: false, flags: 0, args: [U64 Zero Zero Zero], data: [Absent Absent] }
 
+    /// prctl(2) PR_SCHED_CORE, a new cookie.
+    CoreScheduling = 0x0308 "core-scheduling" Seed 50..=55
+        { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Absent Absent] }
+    /// set_mempolicy(2).
+    MemoryPolicy = 0x0309 "memory-policy" Seed 50..=55
+        { slot: false, flags: 0, args: [U32 Zero Zero Zero], data: [Nodes Absent] }
+
     /// chroot(2) to a path.
     ChrootPath = 0x0401 "chroot" Direct 60..=60
         { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Path Absent] }
@@ -222,6 +243,30 @@ op_codes! {
     SeccompStrict = 0x0509 "seccomp-strict" Seed 98..=98
         { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Absent Absent] }
 
+    /// prctl(2) PR_CAPBSET_DROP of everything else. Before the ids, whose change takes CAP_SETPCAP.
+    BoundingSet = 0x0510 "bounding-set" Seed 69..=69
+        { slot: false, flags: 0, args: [U64 Zero Zero Zero], data: [Absent Absent] }
+    /// prctl(2) PR_SET_SECUREBITS. Before the ids, as well.
+    Securebits = 0x0511 "securebits" Seed 69..=69
+        { slot: false, flags: 0, args: [U32 Zero Zero Zero], data: [Absent Absent] }
+    /// prctl(2) PR_SET_KEEPCAPS. Before the uid, with which they would go.
+    KeepCapabilities = 0x0512 "keep-capabilities" Seed 69..=71
+        { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Absent Absent] }
+    /// capset(2).
+    Capabilities = 0x0513 "capabilities" Seed 73..=73
+        { slot: false, flags: 7, args: [U64 U64 U64 Zero], data: [Absent Absent] }
+    /// prctl(2) PR_CAP_AMBIENT. After `capabilities`, of which it has to be a part.
+    Ambient = 0x0514 "ambient" Seed 74..=74
+        { slot: false, flags: 0, args: [U64 Zero Zero Zero], data: [Absent Absent] }
+    /// keyctl(2) KEYCTL_JOIN_SESSION_KEYRING. After the ids, whose it is.
+    SessionKeyring = 0x0515 "session-keyring" Seed 75..=85
+        { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Keyring Absent] }
+    /// prctl(2) PR_SET_MDWE. Through the seed: it sticks to the memory.
+    Mdwe = 0x0516 "mdwe" Seed 75..=85
+        { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Absent Absent] }
+    /// prctl(2) PR_SET_THP_DISABLE. Through the seed, as well.
+    ThpDisable = 0x0517 "thp-disable" Seed 75..=85
+        { slot: false, flags: 1, args: [Zero Zero Zero Zero], data: [Absent Absent] }
     /// landlock_restrict_self(2).
     Landlock = 0x0520 "landlock" Seed 96..=96
         { slot: true, flags: 7, args: [Zero Zero Zero Zero], data: [Absent Absent] }
@@ -288,6 +333,96 @@ op_codes! {
     /// munmap(2) of the vdso and its data.
     DropVdso = 0x0710 "drop-vdso" Seed 87..=93
         { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Absent Absent] }
+
+    /// A new root, empty.
+    NewRoot = 0x0801 "new-root" Seed 56..=56
+        { slot: false, flags: 0, args: [U64 U32 U64 Zero], data: [Absent Absent] }
+    /// open_tree(2) and move_mount(2).
+    Bind = 0x0802 "bind" Seed 57..=59
+        { slot: false, flags: 63, args: [Zero Zero Zero Zero], data: [Absolute Absolute] }
+    /// The same of a grant.
+    BindSlot = 0x0803 "bind-fd" Seed 57..=59
+        { slot: true, flags: 47, args: [Zero Zero Zero Zero], data: [Absolute Absent] }
+    /// The same with the owners that a granted user namespace maps.
+    BindMapped = 0x0804 "bind-mapped" Seed 57..=59
+        { slot: true, flags: 63, args: [Zero Zero Zero Zero], data: [Absolute Absolute] }
+    /// tmpfs(5).
+    Tmpfs = 0x0805 "tmpfs" Seed 57..=59
+        { slot: false, flags: 15, args: [U64 U32 U64 Zero], data: [Absolute Absent] }
+    /// proc(5).
+    Proc = 0x0806 "proc" Seed 57..=59
+        { slot: false, flags: 1025, args: [U32 Zero Zero Zero], data: [Absolute Absent] }
+    /// pts(4).
+    Devpts = 0x0807 "devpts" Seed 57..=59
+        { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Absolute Absent] }
+    /// mq_overview(7).
+    Mqueue = 0x0808 "mqueue" Seed 57..=59
+        { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Absolute Absent] }
+    /// Overlayfs.
+    Overlay = 0x0809 "overlay" Seed 57..=59
+        { slot: false, flags: 463, args: [Zero Zero Zero Zero], data: [Layers Absolute] }
+    /// symlink(2).
+    Symlink = 0x080a "symlink" Seed 57..=59
+        { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Path Absolute] }
+    /// mkdir(2).
+    Directory = 0x080b "directory" Seed 57..=59
+        { slot: false, flags: 0, args: [U32 Zero Zero Zero], data: [Absolute Absent] }
+    /// A file with the contents of a grant.
+    FileSlot = 0x080c "file-fd" Seed 57..=59
+        { slot: true, flags: 527, args: [U32 Zero Zero Zero], data: [Absolute Absent] }
+    /// chmod(2).
+    Chmod = 0x080d "chmod" Seed 57..=59
+        { slot: false, flags: 0, args: [U32 Zero Zero Zero], data: [Absolute Absent] }
+    /// mount_setattr(2): propagation.
+    Propagation = 0x080e "propagation" Seed 57..=59
+        { slot: false, flags: 32, args: [U32 Zero Zero Zero], data: [Absolute Absent] }
+    /// mount_setattr(2): attributes.
+    Attributes = 0x080f "mount-attributes" Seed 57..=59
+        { slot: false, flags: 47, args: [U32 Zero Zero Zero], data: [Absolute Absent] }
+    /// umount2(2).
+    Unmount = 0x0810 "unmount" Seed 57..=59
+        { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Absolute Absent] }
+    /// pivot_root(2).
+    EnterRoot = 0x0811 "enter-root" Seed 60..=60
+        { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Absent Absent] }
+    /// setns(2).
+    JoinNamespace = 0x0901 "join-namespace" Seed 4..=4
+        { slot: true, flags: 0, args: [U32 Zero Zero Zero], data: [Absent Absent] }
+    /// unshare(2) of the user namespace, mapped by the child. After what is joined, for which it needs
+    /// the capabilities that it has.
+    UserNamespace = 0x0902 "user-namespace" Seed 5..=5
+        { slot: false, flags: 0, args: [U32 U32 Zero Zero], data: [Absent Absent] }
+    /// unshare(2) of the user namespace, mapped by the seed's owner.
+    MappedUserNamespace = 0x0903 "mapped-user-namespace" Seed 5..=5
+        { slot: false, flags: 1, args: [Zero Zero Zero Zero], data: [IdMap IdMap] }
+    /// unshare(2). After the user namespace, which is to own these and gives the capability.
+    Unshare = 0x0904 "unshare" Seed 7..=7
+        { slot: false, flags: 0, args: [U32 Zero Zero Zero], data: [Absent Absent] }
+    /// /proc/self/timens_offsets. Before any process is in the namespace.
+    ClockOffset = 0x0905 "clock-offset" Seed 8..=8
+        { slot: false, flags: 0, args: [U32 U64 U32 Zero], data: [Absent Absent] }
+    /// clone(2) into a new pid namespace, twice: its init, and the image.
+    PidNamespace = 0x0906 "pid-namespace" Seed 9..=9
+        { slot: false, flags: 0, args: [U32 Zero Zero Zero], data: [Absent Absent] }
+    /// sethostname(2).
+    HostName = 0x0907 "hostname" Seed 12..=28
+        { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [HostName Absent] }
+    /// setdomainname(2).
+    DomainName = 0x0908 "domainname" Seed 12..=28
+        { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [HostName Absent] }
+    /// ioctl(2) SIOCSIFFLAGS.
+    Loopback = 0x0909 "loopback" Seed 12..=28
+        { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Absent Absent] }
+    /// unshare(2) of the user namespace once more, after the mounts, which it cannot undo.
+    NestedUserNamespace = 0x090a "nested-user-namespace" Seed 61..=61
+        { slot: false, flags: 0, args: [U32 U32 Zero Zero], data: [Absent Absent] }
+    /// A granted cgroup, before there is anything that it would count. Through the seed: a frozen one
+    /// blocks, and whoever is in it is killed with it.
+    CgroupJoin = 0x0a01 "cgroup" Seed 2..=2
+        { slot: true, flags: 0, args: [Zero Zero Zero Zero], data: [Absent Absent] }
+    /// A guardian, before anything else can be left behind.
+    Tie = 0x0a02 "tie" Seed 2..=2
+        { slot: true, flags: 0, args: [Zero Zero Zero Zero], data: [Absent Absent] }
 
     /// execve(2).
     ExecPath = 0x0f01 "exec" Direct 100..=100
@@ -479,6 +614,16 @@ pub enum Op<'a> {
     TimerSlack {
         /// Nanoseconds.
         ns: u64,
+    },
+    /// A core-scheduling cookie of its own: only who has it runs on the same core at the same time;
+    /// prctl(2).
+    CoreScheduling,
+    /// Where its memory comes from; set_mempolicy(2).
+    MemoryPolicy {
+        /// `MPOL_*`, with its flags.
+        mode: u32,
+        /// Bit n, little-endian, is node n; empty for the modes that take none.
+        nodes: &'a [u8],
     },
     /// Root directory by path; chroot(2).
     ChrootPath {
@@ -718,6 +863,8 @@ pub enum Op<'a> {
     },
     /// The vdso goes away, with the data that it reads; munmap(2).
     DropVdso,
+    /// A change of namespaces.
+    Namespace(NamespaceOp<'a>),
     /// Start with these registers in the memory that was built. The plan has no argv and no envp:
     /// what the image finds of those is what was written.
     StartRegs {
@@ -740,6 +887,12 @@ pub enum Op<'a> {
         /// [`crate::Regset`].
         regset: &'a [u8],
     },
+    /// What is mounted where.
+    Mount(MountOp<'a>),
+    /// Capabilities and what else a process may do.
+    Privilege(PrivilegeOp<'a>),
+    /// Cgroup and guardian.
+    Cgroup(CgroupOp),
     /// Start a file by path; execve(2).
     ExecPath {
         /// The file.
@@ -787,7 +940,8 @@ impl<'a> Op<'a> {
         let bytes = |at: DataRef| plan.data(at);
         let text = |at: DataRef| plan.c_str(at);
         let [first, second] = entry.data;
-        Some(match OpCode::from_number(entry.code.get())? {
+        let code = OpCode::from_number(entry.code.get())?;
+        Some(match code {
             OpCode::Fail => Op::Fail { errno: a as u32 },
             OpCode::SetSid => Op::SetSid,
             OpCode::SetPgid => Op::SetPgid { pgid: a as u32 },
@@ -809,6 +963,8 @@ impl<'a> Op<'a> {
             OpCode::Affinity => Op::Affinity { mask: bytes(first)? },
             OpCode::IoPriority => Op::IoPriority { value: a as u32 },
             OpCode::TimerSlack => Op::TimerSlack { ns: a },
+            OpCode::CoreScheduling => Op::CoreScheduling,
+            OpCode::MemoryPolicy => Op::MemoryPolicy { mode: a as u32, nodes: bytes(first)? },
             OpCode::ChrootPath => Op::ChrootPath { path: text(first)? },
             OpCode::ChrootSlot => Op::ChrootSlot { slot },
             OpCode::ChdirPath => Op::ChdirPath { path: text(first)? },
@@ -856,10 +1012,48 @@ impl<'a> Op<'a> {
             OpCode::MmLayout => Op::MmLayout { layout: bytes(first)?, auxv: bytes(second)? },
             OpCode::MoveVdso => Op::MoveVdso { to: a },
             OpCode::DropVdso => Op::DropVdso,
+            code @ (OpCode::JoinNamespace
+            | OpCode::UserNamespace
+            | OpCode::MappedUserNamespace
+            | OpCode::Unshare
+            | OpCode::ClockOffset
+            | OpCode::PidNamespace
+            | OpCode::HostName
+            | OpCode::DomainName
+            | OpCode::Loopback
+            | OpCode::NestedUserNamespace) => {
+                Op::Namespace(NamespaceOp::decode(code, entry, plan)?)
+            }
             OpCode::StartRegs => {
                 Op::StartRegs { page: a, regset: bytes(first)?, leave: bytes(second)? }
             }
             OpCode::Thread => Op::Thread { mask: a, clear_tid: b, regset: bytes(first)? },
+            code @ (OpCode::NewRoot
+            | OpCode::Bind
+            | OpCode::BindSlot
+            | OpCode::BindMapped
+            | OpCode::Tmpfs
+            | OpCode::Proc
+            | OpCode::Devpts
+            | OpCode::Mqueue
+            | OpCode::Overlay
+            | OpCode::Symlink
+            | OpCode::Directory
+            | OpCode::FileSlot
+            | OpCode::Chmod
+            | OpCode::Propagation
+            | OpCode::Attributes
+            | OpCode::Unmount
+            | OpCode::EnterRoot) => Op::Mount(MountOp::decode(code, entry, plan)?),
+            OpCode::BoundingSet
+            | OpCode::Securebits
+            | OpCode::KeepCapabilities
+            | OpCode::Capabilities
+            | OpCode::Ambient
+            | OpCode::SessionKeyring
+            | OpCode::Mdwe
+            | OpCode::ThpDisable => Op::Privilege(PrivilegeOp::decode(code, entry, plan)?),
+            OpCode::CgroupJoin | OpCode::Tie => Op::Cgroup(CgroupOp::decode(code, entry)?),
             OpCode::ExecPath => Op::ExecPath { path: text(first)?, flags: exec },
             OpCode::ExecSlot => Op::ExecSlot { slot, flags: exec },
             OpCode::ExecName => {
@@ -886,6 +1080,8 @@ impl<'a> Op<'a> {
             Op::Affinity { .. } => OpCode::Affinity,
             Op::IoPriority { .. } => OpCode::IoPriority,
             Op::TimerSlack { .. } => OpCode::TimerSlack,
+            Op::CoreScheduling => OpCode::CoreScheduling,
+            Op::MemoryPolicy { .. } => OpCode::MemoryPolicy,
             Op::ChrootPath { .. } => OpCode::ChrootPath,
             Op::ChrootSlot { .. } => OpCode::ChrootSlot,
             Op::ChdirPath { .. } => OpCode::ChdirPath,
@@ -920,8 +1116,12 @@ impl<'a> Op<'a> {
             Op::MmLayout { .. } => OpCode::MmLayout,
             Op::MoveVdso { .. } => OpCode::MoveVdso,
             Op::DropVdso => OpCode::DropVdso,
+            Op::Namespace(op) => op.code(),
             Op::StartRegs { .. } => OpCode::StartRegs,
             Op::Thread { .. } => OpCode::Thread,
+            Op::Mount(op) => op.code(),
+            Op::Privilege(op) => op.code(),
+            Op::Cgroup(op) => op.code(),
             Op::ExecPath { .. } => OpCode::ExecPath,
             Op::ExecSlot { .. } => OpCode::ExecSlot,
             Op::ExecName { .. } => OpCode::ExecName,
@@ -947,6 +1147,12 @@ impl<'a> Op<'a> {
         };
         match *self {
             Op::SetSid | Op::Subreaper | Op::NoNewPrivs | Op::SeccompStrict | Op::DropVdso => none,
+            Op::CoreScheduling => none,
+            Op::MemoryPolicy { mode, nodes } => {
+                Parts { args: [mode.into(), 0, 0, 0], ..data(nodes) }
+            }
+            Op::Privilege(op) => op.parts(),
+            Op::Cgroup(op) => op.parts(),
             Op::Fail { errno } => one(errno.into()),
             Op::SetPgid { pgid } => one(pgid.into()),
             Op::ControllingTty { slot: at }
@@ -1013,12 +1219,14 @@ impl<'a> Op<'a> {
             },
             Op::MmLayout { layout, auxv } => Parts { data: [Some(layout), Some(auxv)], ..none },
             Op::MoveVdso { to } => one(to),
+            Op::Namespace(op) => op.parts(),
             Op::StartRegs { page, regset, leave } => {
                 Parts { args: [page, 0, 0, 0], data: [Some(regset), Some(leave)], ..none }
             }
             Op::Thread { mask, clear_tid, regset } => {
                 Parts { args: [mask, clear_tid, 0, 0], ..data(regset) }
             }
+            Op::Mount(op) => op.parts(),
             Op::ExecPath { path, flags } => {
                 Parts { flags: flags.bits(), ..data(path.to_bytes_with_nul()) }
             }

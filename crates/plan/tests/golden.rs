@@ -8,8 +8,9 @@
 mod reencode;
 
 use embryo_plan::{
-    Access, ConfineOp, ExecFlags, FilterFlags, Header, Keep, LandlockFlags, Layout, MapFlags, Op,
-    OpCode, OwnedPlan, PlanBuilder, RawPlan, Regset, VERSION, X86Regs,
+    Access, CapSets, CgroupOp, ConfineOp, ExecFlags, FilterFlags, Header, Keep, LandlockFlags,
+    Layout, MapFlags, MountFlags, MountOp, Op, OpCode, OwnedPlan, PlanBuilder, PrivilegeOp,
+    RawPlan, Regset, Spread, VERSION, X86Regs,
 };
 use reencode::{ops, reencode};
 use std::fmt::Write;
@@ -94,7 +95,81 @@ fn batch() -> PlanBuilder {
     plan
 }
 
+/// A root that is put together of everything that can stand in one.
+fn root() -> PlanBuilder {
+    let mut plan = PlanBuilder::new();
+    let (dir, file, users) = (plan.slot(), plan.slot(), plan.slot());
+    let (none, read_only) = (MountFlags::empty(), MountFlags::READ_ONLY);
+    let ops = [
+        MountOp::NewRoot { size: 1 << 20, mode: 0o755, inodes: 100 },
+        MountOp::Bind { source: c"/usr", target: c"/usr", flags: read_only | MountFlags::NOSUID },
+        MountOp::Symlink { text: c"usr/bin", target: c"/bin" },
+        MountOp::BindSlot { slot: dir, target: c"/srv", flags: MountFlags::FLAT },
+        MountOp::BindMapped {
+            slot: users,
+            source: c"/home",
+            target: c"/home",
+            flags: MountFlags::OPTIONAL,
+        },
+        MountOp::Proc { target: c"/proc", flags: MountFlags::PROCESSES, hidepid: 2 },
+        MountOp::Tmpfs { target: c"/dev", flags: none, size: 0, mode: 0o755, inodes: 0 },
+        MountOp::Devpts { target: c"/dev/pts" },
+        MountOp::Mqueue { target: c"/dev/mqueue" },
+        MountOp::Overlay {
+            layers: b"/a\0/b\0/upper\0/work\0",
+            target: c"/both",
+            flags: MountFlags::UPPER,
+        },
+        MountOp::Directory { target: c"/run/user", mode: 0o700 },
+        MountOp::FileSlot { slot: file, target: c"/etc/hosts", flags: none, mode: 0o644 },
+        MountOp::Chmod { target: c"/run", mode: 0o711 },
+        MountOp::Propagation { target: c"/srv", flags: none, spread: Spread::Slave },
+        MountOp::Attributes { target: c"/dev", flags: MountFlags::NOEXEC, clear: read_only },
+        MountOp::Unmount { target: c"/dev/mqueue" },
+        MountOp::EnterRoot,
+    ];
+    plan.keep(Keep::UMASK | Keep::SESSION);
+    for op in ops {
+        plan.op(&Op::Mount(op));
+    }
+    plan.op(&Op::ChdirPath { path: c"/" })
+        .op(&Op::ExecPath { path: c"/bin/true", flags: ExecFlags::empty() })
+        .arg("true");
+    plan
+}
+
 /// An address space as an image: code that exits with 42, a stack, a shared file, and each op on
+/// A server of an ordinary user with one capability, in a cgroup, tied to its guardian; and each other
+/// op on privileges once.
+fn privileged() -> PlanBuilder {
+    const BIND: u64 = 1 << 10;
+    let mut plan = PlanBuilder::new();
+    let (cgroup, guardian) = (plan.slot(), plan.slot());
+    let op = |op| Op::Privilege(op);
+    plan.keep(Keep::CWD | Keep::UMASK | Keep::SESSION)
+        .op(&Op::Cgroup(CgroupOp::Join { slot: cgroup }))
+        .op(&Op::Cgroup(CgroupOp::Tie { slot: guardian }))
+        .op(&Op::CoreScheduling)
+        .op(&Op::MemoryPolicy { mode: 2, nodes: &[3, 0, 0, 0, 0, 0, 0, 0] })
+        .op(&op(PrivilegeOp::BoundingSet { keep: BIND }))
+        .op(&op(PrivilegeOp::Securebits { bits: 1 }))
+        .op(&op(PrivilegeOp::KeepCapabilities))
+        .op(&Op::Uid { real: 1000, effective: 1000, saved: 1000 })
+        .op(&op(PrivilegeOp::Capabilities {
+            given: CapSets::PERMITTED | CapSets::INHERITABLE,
+            effective: 0,
+            permitted: BIND,
+            inheritable: BIND,
+        }))
+        .op(&op(PrivilegeOp::Ambient { set: BIND }))
+        .op(&op(PrivilegeOp::SessionKeyring { name: c"server" }))
+        .op(&op(PrivilegeOp::Mdwe))
+        .op(&op(PrivilegeOp::ThpDisable { except_advised: true }))
+        .op(&Op::ExecPath { path: c"/bin/true", flags: ExecFlags::empty() })
+        .arg("true");
+    plan
+}
+
 /// memory once.
 fn memory() -> PlanBuilder {
     const PAGE: u64 = 4096;
@@ -225,7 +300,7 @@ fn threads() -> PlanBuilder {
 /// Name, what it shows, and what makes it.
 type Vector = (&'static str, &'static str, fn() -> PlanBuilder);
 
-const VECTORS: [Vector; 8] = [
+const VECTORS: [Vector; 10] = [
     ("minimal", "the least there can be: an image, and everything else kept", minimal),
     ("terminal", "a new session on a terminal, and most ops; executed through the seed", terminal),
     ("granted", "everything by grant, and a fault on purpose; executed through the seed", granted),
@@ -233,7 +308,9 @@ const VECTORS: [Vector; 8] = [
     ("memory", "an address space as an image, started by registers", memory),
     ("filter", "an executable under a filter", filtered),
     ("confined", "an executable under Landlock and a filter with a listener", confined),
+    ("privileges", "a server with one capability, in a cgroup, tied to a guardian", privileged),
     ("threads", "a start by registers with threads, vector state and strict mode", threads),
+    ("root", "a root that is put together of mounts, and entered", root),
 ];
 
 fn folder() -> PathBuf {

@@ -5,12 +5,16 @@
 
 #[path = "properties/memory.rs"]
 mod memory;
+#[path = "properties/mount.rs"]
+mod mount;
+#[path = "properties/privilege.rs"]
+mod privilege;
 mod raw;
 mod reencode;
 
 use embryo_plan::{
     Access, ConfineOp, ExecFlags, Explained, FilterFlags, Keep, LANDLOCK_RIGHTS, LandlockFlags,
-    MAGIC, Op, OpCode, OwnedPlan, Plan, PlanBuilder, RawPlan, Slot, limits,
+    MAGIC, Op, OpCode, OwnedPlan, Plan, PlanBuilder, PrivilegeOp, RawPlan, Slot, limits,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option::of;
@@ -30,12 +34,15 @@ enum Given {
     Path(OpCode, CString),
     ExecPath(CString, ExecFlags),
     ExecName(CString, CString, ExecFlags),
+    Policy(u32, Vec<u8>),
+    Keyring(CString),
     Write(u64, Vec<u8>),
     NameRegion([u64; 2], CString),
     MmLayout(Vec<u8>, Vec<u8>),
     StartRegs(u64, Vec<u8>, Vec<u8>),
     Thread(u64, u64, Vec<u8>),
     Seccomp(FilterFlags, Vec<u8>),
+    Mount(mount::Mounted),
     LandlockPath(Slot, CString, u64),
 }
 
@@ -44,6 +51,8 @@ impl Given {
         match self {
             Given::Plain(op) => *op,
             Given::Bytes(OpCode::Affinity, mask) => Op::Affinity { mask },
+            Given::Policy(mode, nodes) => Op::MemoryPolicy { mode: *mode, nodes },
+            Given::Keyring(name) => Op::Privilege(PrivilegeOp::SessionKeyring { name }),
             Given::Bytes(_, list) => Op::Groups { list },
             Given::Path(OpCode::ChrootPath, path) => Op::ChrootPath { path },
             Given::Path(_, path) => Op::ChdirPath { path },
@@ -57,6 +66,7 @@ impl Given {
                 Op::Thread { mask: *mask, clear_tid: *clear_tid, regset }
             }
             Given::Seccomp(flags, program) => Op::Seccomp { flags: *flags, program },
+            Given::Mount(mounted) => mounted.op(),
             Given::LandlockPath(slot, path, access) => {
                 Op::Confine(ConfineOp::LandlockPath { slot: *slot, path, access: *access })
             }
@@ -187,7 +197,7 @@ fn resources() -> impl Strategy<Value = Vec<Given>> {
         .prop_map(|(a, b, c, d, e, f, g)| [a, b, c, d, e, f, g].concat())
 }
 
-/// Root, working directory and umask, and which of them are kept.
+/// Mounts, root, working directory and umask, and which of them are kept.
 fn places() -> impl Strategy<Value = (Vec<Given>, Keep)> {
     let root = prop_oneof![
         path().prop_map(|path| Given::Path(OpCode::ChrootPath, path)),
@@ -198,12 +208,18 @@ fn places() -> impl Strategy<Value = (Vec<Given>, Keep)> {
         plain(slot().prop_map(|slot| Op::ChdirSlot { slot })),
     ];
     let umask = plain((0u32..=0o777).prop_map(|mode| Op::Umask { mode }));
-    (of((of(root), cwd)), of(umask)).prop_map(|(places, umask)| {
+    (of((of(root), cwd)), of(umask), mount::mounts()).prop_map(|(places, umask, mounts)| {
+        let (mut mounts, new_root) = mounts;
+        let (mut root, mut cwd) = places.map_or((None, None), |(root, cwd)| (root, Some(cwd)));
+        if new_root {
+            root = None;
+            cwd = cwd.or(Some(Given::Plain(Op::ChdirPath { path: c"/" })));
+        }
         let mut keep = Keep::empty();
-        keep.set(Keep::CWD, places.is_none());
+        keep.set(Keep::CWD, cwd.is_none());
         keep.set(Keep::UMASK, umask.is_none());
-        let (root, cwd) = places.map_or((None, None), |(root, cwd)| (root, Some(cwd)));
-        (root.into_iter().chain(cwd).chain(umask).collect(), keep)
+        mounts.extend(root.into_iter().chain(cwd).chain(umask));
+        (mounts, keep)
     })
 }
 
@@ -298,14 +314,18 @@ fn description() -> impl Strategy<Value = Description> {
         vec((any::<Index>(), 1u32..=4095), 0..3),
     );
     let strings = (vec(text(20), 1..4), vec(text(20), 0..4));
-    let start = (image(), memory::filter(), memory::threads(), landlock());
+    let start = (image(), memory::filter(), memory::threads(), privilege::privileges(), landlock());
     (before_image, start, strings).prop_map(|(parts, start, (mut argv, mut envp))| {
-        let (image, filter, threads, landlock) = start;
+        let (image, filter, threads, mut privileges, landlock) = start;
+        if matches!(image, Given::StartRegs(..)) {
+            privileges.retain(|op| !matches!(op, Given::Plain(Op::Privilege(PrivilegeOp::Mdwe))));
+        }
         let (session, fds, resources, places, ids, signals, memory, fails) = parts;
         let (session, kept_session) = session;
         let (places, kept_places) = places;
         let (signals, kept_signals) = signals;
-        let mut ops = [landlock, filter, signals, memory, ids, places, resources, fds].concat();
+        let mut ops =
+            [landlock, filter, signals, memory, privileges, ids, places, resources, fds].concat();
         if matches!(image, Given::StartRegs(..)) {
             argv.clear();
             envp.clear();

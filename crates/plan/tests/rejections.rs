@@ -6,6 +6,10 @@
 mod confine;
 #[path = "rejections/memory.rs"]
 mod memory;
+#[path = "rejections/mount.rs"]
+mod mount;
+#[path = "rejections/privilege.rs"]
+mod privilege;
 mod raw;
 
 use embryo_plan::{
@@ -412,7 +416,9 @@ fn every_reason_is_provoked_and_names_its_entry() {
     order_cases(&mut cases);
     range_cases(&mut cases);
     memory::cases(&mut cases);
+    mount::cases(&mut cases);
     confine::cases(&mut cases);
+    privilege::cases(&mut cases);
 
     let source = include_str!("../src/check.rs");
     let (_, rest) = source.split_once("pub enum Reason {").expect("the reasons stand there");

@@ -1,9 +1,12 @@
 //! The receive loop: one request, its grants, then the interpreter.
 
+use crate::guard::{Guard, guard};
+use crate::init::Mover;
 use crate::wire::{
     GRANTS_PER_MESSAGE, INLINE_PLAN_MAX, REQUEST_LEN, Reply, Request, RequestFlags, RequestKind,
     SEED_NAME,
 };
+use core::cell::Cell;
 use core::ffi::{CStr, c_char, c_void};
 use embryo_interp::{Context, Dispositions, Fault, Image, News, Own, Step, Trace, World};
 use embryo_plan::{Op, OpCode, Plan, limits};
@@ -39,7 +42,7 @@ pub unsafe fn serve(control: i32, own: [[u64; 2]; 2], memory: &mut Memory) {
         owner: -1,
         own,
         world: World::INHERITED,
-        deadline: None,
+        deadline: Cell::new(None),
         group: 0,
         watches: false,
         hatch: None,
@@ -89,7 +92,7 @@ struct Seed {
     world: World,
     /// Ends this process if a request takes too long, whatever it hangs in and though it was
     /// stopped. `None` until the first request that sets a time.
-    deadline: Option<Deadline>,
+    deadline: Cell<Option<Deadline>>,
     /// The process group that its owner was in last; 0 if it cannot be named here.
     group: i32,
     /// Whether the parent's death signal is its own; see `watch_owner`.
@@ -202,7 +205,8 @@ impl Seed {
     /// before it had done that, and nobody would know of a child.
     fn hatched(&mut self, theirs: i32, ours: i32, memory: &mut Memory) {
         // A timer is not copied.
-        (self.hatch, self.deadline) = (None, None);
+        self.hatch = None;
+        self.deadline.set(None);
         let told = self.announce(theirs);
         let _ = sys::close(theirs);
         let _ = sys::close(self.control);
@@ -255,12 +259,12 @@ impl Seed {
         }
     }
 
-    fn set_deadline(&mut self, ns: u64) {
-        if self.deadline.is_none() && ns != 0 {
+    fn set_deadline(&self, ns: u64) {
+        if self.deadline.get().is_none() && ns != 0 {
             // Without POSIX timers the owner's own deadline has to do.
-            self.deadline = Deadline::create().ok();
+            self.deadline.set(Deadline::create().ok());
         }
-        if let Some(deadline) = self.deadline {
+        if let Some(deadline) = self.deadline.get() {
             let _ = deadline.set(ns);
         }
     }
@@ -294,6 +298,13 @@ impl Seed {
         }
         self.set_deadline(request.timeout_ns);
         let slots = self.begin(&request, slots).map_err(seed)?;
+        if request.kind == RequestKind::Guard as u32 {
+            let parent = slots.first().copied().unwrap_or(-1);
+            let Self { control, owner, .. } = *self;
+            // It outlives what it was asked within.
+            let ready = || self.set_deadline(0);
+            guard(Guard { control, owner, parent }, plan.bytes(), ready);
+        }
         let bytes = plan.bytes();
         let view = Plan::split(bytes).ok_or(seed(Errno::BADMSG))?;
         if view.slots() as usize != slots.len() {
@@ -312,6 +323,11 @@ impl Seed {
             _ => trace,
         };
         let count = view.entries().len();
+        let mut mover = Mover {
+            deadline: &self.deadline,
+            timeout_ns: request.timeout_ns,
+            watches: self.watches,
+        };
         let [image, stack] = self.own;
         let own: Own = [image, stack, plan.mapping()];
         let mut context = Context {
@@ -329,8 +345,9 @@ impl Seed {
             },
             own: Some(own),
             world: self.world,
-            results,
-            trace,
+            executor: Some(&mut mover),
+            results: &mut *results,
+            trace: &mut *trace,
             traced: 0,
         };
         let mut sent = 0;
@@ -349,7 +366,7 @@ impl Seed {
                 let _ = sys::close(*fd);
             }
         }
-        let Context { results, trace, traced, .. } = context;
+        let traced = context.traced;
         drop(plan);
         if let Err(fault) = outcome {
             let trace: &[Trace] = trace;
@@ -374,8 +391,9 @@ impl Seed {
         let message = message.get(..len).ok_or(Errno::BADMSG)?;
         let (request, rest) = Request::read_from_prefix(message).map_err(|_| Errno::BADMSG)?;
         let known =
-            [RequestKind::Launch as u32, RequestKind::Apply as u32, RequestKind::Hatch as u32]
-                .contains(&request.kind);
+            [RequestKind::Launch, RequestKind::Apply, RequestKind::Hatch, RequestKind::Guard]
+                .iter()
+                .any(|kind| *kind as u32 == request.kind);
         if request.magic != Request::MAGIC || !known {
             return Err(Errno::BADMSG);
         }
@@ -468,7 +486,7 @@ impl Seed {
                 return sys::send_with_fds(context.control, reply.as_bytes(), &[], &[fd]);
             }
             let records = context.trace.get(..context.traced).unwrap_or(&[]);
-            if let (Some(deadline), Some(Op::StartRegs { .. })) = (self.deadline, start) {
+            if let (Some(deadline), Some(Op::StartRegs { .. })) = (self.deadline.get(), start) {
                 // Nothing can block any more, and no exec will delete it.
                 deadline.delete();
             }

@@ -26,6 +26,9 @@ mod fds;
 mod landlock;
 mod leap;
 mod memory;
+mod mount;
+mod namespace;
+mod privilege;
 mod process;
 mod raw;
 mod seccomp;
@@ -41,14 +44,24 @@ pub use errno::Errno;
 pub use exec::{execve, execveat_fd};
 pub use fds::{
     CloseRange, SCM_MAX_FDS, close, close_range, dup3, dupfd_cloexec, fcntl_getfd, fcntl_setfd,
-    open, recv_owned, recv_with_fds, send_with_fds, set_send_buffer, socketpair, unshare_files,
-    write,
+    getdents, mkdir_at, open, open_at, read, recv_owned, recv_with_fds, rmdir_at, send_with_fds,
+    set_send_buffer, socketpair, terminal_signal, unshare_files, write,
 };
 pub use landlock::{landlock_abi, landlock_add_path, landlock_restrict_self, open_path};
 pub use leap::{LEAP_FAILED, LEAP_PAGE, LEAP_RANGES, Leap, LeapFilter, LeapRegs, LeapSize};
 pub use memory::{
     Mapping, ftruncate, madvise, memfd, mlock, mm_layout_size, mmap, mprotect, mremap, munmap,
     name_region, pread_to, pwrite_from, set_mm_layout,
+};
+pub use mount::{
+    Held, MountAttr, fchmodat2, fsmount, fsopen, mount_setattr, open_tree_clone, openat, openat2,
+};
+pub use namespace::{
+    Reaped, fork, keep_capabilities, kill, loopback_up, reap_any, setdomainname, sethostname,
+    setns, signalfd, take_signal, unshare,
+};
+pub use privilege::{
+    Set, capset, in_ambient_set, in_bounding_set, join_session_keyring, set, set_mempolicy,
 };
 pub use process::{
     SchedAttr, Usage, Waited, chroot_here, exit, getpgid, getpgrp, getpid, getppid, getsid,

@@ -7,10 +7,11 @@ mod confine;
 mod credentials;
 mod descriptors;
 mod environment;
+mod mount;
 mod resources;
 
 use crate::accounts::Account;
-use crate::args::{ChildArgs, RunArgs};
+use crate::args::{ChildArgs, MountArg, RunArgs};
 use crate::failure::Failure;
 use crate::inherited::Inherited;
 use crate::value::{Mode, SignalSet, Source};
@@ -31,6 +32,7 @@ pub(crate) fn wanted(run: &RunArgs) -> impl Iterator<Item = u32> {
         .chain(args.chdir_fd)
         .chain(args.root_fd)
         .chain(run.confine.seccomp)
+        .chain(args.mounts.0.iter().filter_map(MountArg::fd))
 }
 
 /// Describes the child that the options ask for.
@@ -41,6 +43,7 @@ pub(crate) fn describe(run: &RunArgs, inherited: &Inherited) -> Result<Command, 
     descriptors::apply(args, inherited, &mut command)?;
     environment::apply(args, account.as_ref(), &mut command);
     directories(args, inherited, &mut command)?;
+    mount::apply(&args.mounts, inherited, &mut command)?;
     session(args, &mut command)?;
     resources::apply(args, &mut command)?;
     credentials::apply(args, account.as_ref(), &mut command)?;

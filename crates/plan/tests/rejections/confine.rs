@@ -161,7 +161,7 @@ fn numbers_of_filters(cases: &mut Cases) {
         plan.keep(all_kept());
         ops.iter().for_each(|op| _ = plan.op(op));
         plan.op(&start);
-        cases.built(&plan, at(ops.len()), Reason::OnlyWithExec);
+        cases.built(&plan, at(ops.len()), Reason::FiltersOnlyWithExec);
     }
     let strict = of_ops(all_kept(), &[seccomp(&RETURN), Op::SeccompStrict, EXEC_TRUE]);
     cases.built(&strict, at(1), Reason::Repeated);
