@@ -7,7 +7,8 @@
 use crate::mount::{self, Texts};
 use arbitrary::Arbitrary;
 use embryo::{
-    Access, BuildError, ExecFlags, FilterFlags, Keep, Layout, MapFlags, MountOp, Op, OpCode, Plan,
+    Access, BuildError, ConfineOp, ExecFlags, FilterFlags, Keep, LANDLOCK_RIGHTS, LandlockFlags,
+    Layout, MapFlags, MountOp, Op, OpCode, Plan,
     PlanBuilder, Regset, Slot, X86Regs, limits,
 };
 use std::collections::BTreeSet;
@@ -120,6 +121,8 @@ fn admits(
             | OpCode::MapSlot
             | OpCode::WriteSlot
             | OpCode::ReadSlot
+            | OpCode::Landlock
+            | OpCode::LandlockPath
             | OpCode::BindSlot
             | OpCode::BindMapped
             | OpCode::FileSlot
@@ -135,6 +138,8 @@ fn admits(
         OpCode::Thread => return seen.contains("registers"),
         OpCode::SeccompStrict if !seen.contains("registers") => return false,
         OpCode::Seccomp | OpCode::SeccompStrict => ("filter".into(), ""),
+        // Those need a ruleset that is enforced, which the builder puts behind them.
+        OpCode::LandlockPath => return seen.contains("landlock"),
         OpCode::StartRegs => {
             *started = true;
             ("registers".into(), "")
@@ -226,8 +231,15 @@ impl Wild {
         let mut program = self.texts[1].0.clone();
         program.truncate(program.len() / 8 * 8);
         if self.tame {
-            program = [0x20u64, (a << 32) | 0x15, (b << 32) | 6].map(u64::to_le_bytes).concat();
+            // Most let the exec through that follows.
+            let answer = if b % 4 == 0 { b << 32 } else { 0x7fff_0000 << 32 };
+            program = [0x20u64, (a << 32) | 0x15, answer | 6].map(u64::to_le_bytes).concat();
         }
+        let mut filter = FilterFlags::from_bits_truncate(self.flags);
+        if self.tame && !filter.contains(FilterFlags::LISTENER) {
+            filter.remove(FilterFlags::WAIT_KILLABLE);
+        }
+        let ruleset = if self.tame { Slot(0) } else { slot };
         let mounts = Texts::of([&first, &second], self.tame);
         let access = [Access::Read, Access::Write, Access::ReadWrite][b as usize % 3];
         plan.op(&match code {
@@ -267,11 +279,16 @@ impl Wild {
             OpCode::Subreaper => Op::Subreaper,
             OpCode::Personality => Op::Personality { persona: a as u32 },
             OpCode::NoNewPrivs => Op::NoNewPrivs,
-            OpCode::Seccomp => Op::Seccomp {
-                flags: FilterFlags::from_bits_truncate(self.flags),
-                program: &program,
-            },
+            OpCode::Seccomp => Op::Seccomp { flags: filter, program: &program },
             OpCode::SeccompStrict => Op::SeccompStrict,
+            OpCode::Landlock => Op::Confine(ConfineOp::Landlock {
+                slot: ruleset,
+                flags: LandlockFlags::from_bits_truncate(self.flags),
+            }),
+            OpCode::LandlockPath => {
+                let access = a % (1 << LANDLOCK_RIGHTS.len());
+                Op::Confine(ConfineOp::LandlockPath { slot: ruleset, path: &first, access })
+            }
             OpCode::SignalIgnore => Op::SignalIgnore { set: signals(a) },
             OpCode::SignalMask => Op::SignalMask { set: signals(a) },
             OpCode::SignalDefault => Op::SignalDefault { set: a },

@@ -117,7 +117,8 @@ fn tamed<'a>(op: Op<'a>, grants: &'a Grants) -> Op<'a> {
         Op::StartRegs { page, leave, .. } => {
             Op::StartRegs { page, regset: NOWHERE.as_bytes(), leave }
         }
-        // Any other may end the child, or keep it from saying what it failed on.
+        // What a rule or ruleset of Landlock is granted is none, so nobody is confined by it.
+        // Any other filter than this may end the child, or keep it from saying what it failed on.
         Op::Seccomp { flags, .. } => Op::Seccomp { flags, program: &ALLOW },
         Op::ExecPath { flags, .. } => Op::ExecPath { path: c"/nonexistent/embryo-fuzz", flags },
         Op::ExecName { search, flags, .. } => {
