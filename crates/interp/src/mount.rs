@@ -131,7 +131,7 @@ fn new_root(world: &mut World, size: u64, mode: u32, inodes: u64) -> Result<()> 
     sys::mount_setattr(CWD, c"/", AT_RECURSIVE, &MountAttr { propagation: PRIVATE, ..NONE })?;
     world.private = true;
     let before = here()?;
-    let old = sys::openat(CWD, c"/", DIRECTORY.bits(), 0)?;
+    let old = sys::open_held(CWD, c"/", DIRECTORY.bits(), 0)?;
     let stage = tmpfs(0, ON_THE_WAY, 0, MountFlags::ATTRIBUTES.difference(MountFlags::READ_ONLY))?;
     for name in [c"n", c"o"] {
         rustix::fs::mkdirat(&stage, name, Mode::from_raw_mode(ON_THE_WAY))?;
@@ -180,7 +180,7 @@ const DIRECTORY: OFlags = PATH.union(OFlags::DIRECTORY);
 
 /// The working directory.
 fn here() -> Result<Held> {
-    sys::openat(CWD, c".", DIRECTORY.bits(), 0)
+    sys::open_held(CWD, c".", DIRECTORY.bits(), 0)
 }
 
 /// Where targets are looked up.
@@ -269,7 +269,7 @@ fn directory(world: &World, path: &CStr, mode: u32) -> Result<Held> {
     let mut room = [0; limits::PATH_BYTES_MAX];
     let (parent, name) = lead(world, path, &mut room)?;
     rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(mode))?;
-    sys::openat(parent.as_fd(), name, (PATH | OFlags::NOFOLLOW).bits(), 0)
+    sys::open_held(parent.as_fd(), name, (PATH | OFlags::NOFOLLOW).bits(), 0)
 }
 
 /// A place for a file to be mounted on, which is made if it is missing.
@@ -281,13 +281,13 @@ fn place_of_file(world: &World, path: &CStr) -> Result<Held> {
     let mut room = [0; limits::PATH_BYTES_MAX];
     let (parent, name) = lead(world, path, &mut room)?;
     drop(created(&parent, name, 0o444)?);
-    sys::openat(parent.as_fd(), name, (PATH | OFlags::NOFOLLOW).bits(), 0)
+    sys::open_held(parent.as_fd(), name, (PATH | OFlags::NOFOLLOW).bits(), 0)
 }
 
 /// A new file, open for writing.
 fn created(dir: &Held, name: &CStr, mode: u32) -> Result<Held> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW;
-    sys::openat(dir.as_fd(), name, flags.bits(), mode)
+    sys::open_held(dir.as_fd(), name, flags.bits(), mode)
 }
 
 /// Attaches what was mounted to a directory.

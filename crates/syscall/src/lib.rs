@@ -53,7 +53,7 @@ pub use memory::{
     name_region, pread_to, pwrite_from, set_mm_layout,
 };
 pub use mount::{
-    Held, MountAttr, fchmodat2, fsmount, fsopen, mount_setattr, open_tree_clone, openat, openat2,
+    Held, MountAttr, fchmodat2, fsmount, fsopen, mount_setattr, open_held, open_tree_clone, openat2,
 };
 pub use privilege::{
     Set, capset, in_ambient_set, in_bounding_set, join_session_keyring, set, set_mempolicy,
