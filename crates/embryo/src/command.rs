@@ -4,6 +4,8 @@
 //! It is a plan in the making. Whatever a child of std's would inherit by habit (stdio,
 //! environment, working directory, umask, session, ignored signals) is granted here by name, and nothing else is.
 
+mod namespace;
+
 use crate::elf::Load;
 use crate::error::Error;
 use crate::hatchery::Hatchery;
@@ -12,11 +14,9 @@ use crate::loaded;
 use crate::mailbox::Mailbox;
 use crate::mount::NewRoot;
 use crate::process::Process;
-use crate::spawn::{SpawnOptions, spawn_with};
+use crate::spawn::SpawnOptions;
 use crate::stdio::{Source, Stdio, own};
-use embryo_plan::{
-    Access, BuildError, ExecFlags, FilterFlags, Keep, Op, OwnedPlan, PlanBuilder, Slot,
-};
+use embryo_plan::{Access, BuildError, ExecFlags, Keep, Op, OwnedPlan, PlanBuilder, Slot};
 use rustix::pipe::PipeFlags;
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
@@ -28,6 +28,7 @@ use std::process::{ExitStatus, Output};
 use std::sync::Arc;
 use std::time::Duration;
 
+mod confine;
 mod mount;
 
 /// Where execvp(3) looks when there is no `PATH`.
@@ -92,9 +93,10 @@ pub struct Command {
     personality: Option<u32>,
     subreaper: bool,
     no_new_privs: bool,
-    filter: Option<(FilterFlags, Vec<u8>)>,
+    confine: confine::Confine,
     signal_mask: Mask,
     ignored: Ignored,
+    namespaces: namespace::Settings,
     shell: bool,
     load: bool,
     options: SpawnOptions,
@@ -186,9 +188,10 @@ impl Command {
             personality: None,
             subreaper: false,
             no_new_privs: false,
-            filter: None,
+            confine: confine::Confine::default(),
             signal_mask: Mask::Empty,
             ignored: Ignored::Keep(SIGPIPE),
+            namespaces: namespace::Settings::default(),
             shell: false,
             load: false,
             options: SpawnOptions::default(),
@@ -429,14 +432,6 @@ impl Command {
         self
     }
 
-    /// What the child may call; seccomp(2). `program` is an array of `struct sock_filter`, which is
-    /// installed right before exec and has to let execve(2) through. Needs
-    /// [`Command::no_new_privs`] or `CAP_SYS_ADMIN`. Through the seed.
-    pub fn seccomp(&mut self, flags: FilterFlags, program: &[u8]) -> &mut Self {
-        self.filter = Some((flags, program.to_vec()));
-        self
-    }
-
     /// The signals that the child starts with blocked; bit n-1 is signal n.
     pub fn signal_mask(&mut self, set: u64) -> &mut Self {
         self.signal_mask = Mask::Set(set);
@@ -600,7 +595,8 @@ impl Command {
     }
 
     /// Starts it without waiting until it has its image; with [`Command::hatchery`] that is one message.
-    /// Without it the child is made directly, and what comes back knows the outcome already.
+    /// Without it the child is made directly, and what comes back knows the outcome already, unless a filter
+    /// has a listener; see [`crate::launch_with`].
     ///
     /// # Errors
     /// As [`Hatchery::spawn`] and [`Command::spawn`].
@@ -709,7 +705,7 @@ impl Command {
         let mut launching = match (&self.hatchery, self.load) {
             (_, true) => Launching::started(loaded::spawn(&prepared.plan, &grants, self.options)?),
             (Some(hatchery), _) => hatchery.spawn_with(&prepared.plan, &grants, self.options)?,
-            (None, _) => Launching::started(spawn_with(&prepared.plan, &grants, self.options)?),
+            (None, _) => launching::launch_with(&prepared.plan, &grants, self.options)?,
         };
         let [stdin, stdout, stderr] = prepared.pipes;
         launching.stdio = launching::Stdio {
@@ -724,10 +720,12 @@ impl Command {
     fn prepare(&self, defaults: [fn() -> Stdio; 3]) -> Result<Prepared, Error> {
         let mut draft = Draft { plan: PlanBuilder::new(), grants: Vec::new() };
         let pipes = self.add_descriptors(&mut draft, defaults)?;
+        self.add_namespaces(&mut draft)?;
         self.add_places(&mut draft)?;
         self.add_session(&mut draft);
         self.add_resources(&mut draft.plan);
         self.add_credentials(&mut draft.plan);
+        self.add_confinement(&mut draft)?;
         self.add_signals(&mut draft.plan);
         let env = self.environment();
         self.add_image(&mut draft, &env)?;
@@ -800,7 +798,7 @@ impl Command {
         }
         self.add_mounts(draft)?;
         match &self.cwd {
-            None if self.root.is_some() || self.new_root.is_some() => {
+            None if self.root.is_some() || self.new_root.is_some() || self.joins_mounts() => {
                 draft.plan.op(&Op::ChdirPath { path: c"/" });
             }
             None => {
@@ -872,7 +870,7 @@ impl Command {
     fn add_credentials(&self, plan: &mut PlanBuilder) {
         let mut groups = self.groups.clone();
         // As in std: with the uid go the groups, where they may.
-        if groups.is_none() && self.uids.is_some() && may_set_groups() {
+        if groups.is_none() && self.uids.is_some() && self.child_sets_groups() {
             groups = Some(Vec::new());
         }
         if let Some(groups) = groups {
@@ -896,9 +894,6 @@ impl Command {
         }
         if self.no_new_privs {
             plan.op(&Op::NoNewPrivs);
-        }
-        if let Some((flags, program)) = &self.filter {
-            plan.op(&Op::Seccomp { flags: *flags, program });
         }
     }
 

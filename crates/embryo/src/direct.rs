@@ -5,6 +5,7 @@
 
 use crate::error::Fault;
 use crate::mailbox::Mailbox;
+use crate::moving::Below;
 use crate::process::WALL;
 use embryo_interp::{Arena, End, Launch, Launched, STDIO_END, Step};
 use embryo_plan::OwnedPlan;
@@ -32,6 +33,18 @@ pub(crate) struct Direct {
     pub(crate) cut_raised: bool,
     /// The listener of the plan's filter, if it has one.
     pub(crate) listener: Option<OwnedFd>,
+    /// What is below the handle.
+    pub(crate) below: Below,
+    /// What went wrong in this process, if something did.
+    pub(crate) detail: Option<String>,
+}
+
+impl Direct {
+    /// What a launch came to of which nothing more is known.
+    pub(crate) fn new(launched: Launched, cut: u32, cut_raised: bool) -> Self {
+        let below = Below::default();
+        Self { launched, cut, cut_raised, listener: None, below, detail: None }
+    }
 }
 
 /// How a launch that called exec has turned out.
@@ -70,7 +83,7 @@ pub(crate) fn launch(
         mailbox.give_back();
     }
     let launched = outcome?;
-    Ok(Direct { launched, cut, cut_raised, listener: None })
+    Ok(Direct::new(launched, cut, cut_raised))
 }
 
 fn take_arena(plan: &OwnedPlan, trace: bool) -> Result<Arena, Fault> {

@@ -9,6 +9,7 @@ use crate::guarded::AsRaw;
 use crate::hatchery::abandon;
 use crate::hint;
 use crate::listener::Listener;
+use crate::moving::Below;
 use crate::process::Process;
 use crate::seeded::{self, Answering, Ready, readable};
 use crate::spawn::{SpawnOptions, check, settle, spawn_with};
@@ -95,7 +96,7 @@ impl Launching {
     }
 
     fn flying(ready: Ready, plan: OwnedPlan, deadline: Instant, made: (u32, bool, bool)) -> Self {
-        let answering = Answering::new(ready.pid, deadline, plan.as_plan().has_listener());
+        let answering = Answering::new(ready.pid, deadline, &plan, Below::default());
         Self::new(State::Sent(Flight { ready, plan, answering, made, end: None }))
     }
 
@@ -249,14 +250,17 @@ impl Flight {
     fn land(self, end: End) -> Result<Process, Error> {
         let Ready { pid, pidfd, socket } = self.ready;
         drop::<OwnedFd>(socket);
-        if !matches!(end, End::Entered) {
-            // It lives on to be told something else, but nobody will.
-            crate::process::kill(pidfd.as_fd());
-        }
-        let Answering { records: trace, listener, .. } = self.answering;
+        let failed = !matches!(end, End::Entered);
         let (cut, cut_raised, legacy_clone) = self.made;
-        let launched = Launched { pid, pidfd, end, legacy_clone, trace };
-        let direct = Direct { launched, cut, cut_raised, listener };
+        // How it ended is put in its place below.
+        let unknown = End::Killed;
+        let launched = Launched { pid, pidfd, end: unknown, legacy_clone, trace: Vec::new() };
+        let mut direct = Direct::new(launched, cut, cut_raised);
+        direct.take(end, self.answering);
+        if failed {
+            // It lives on to be told something else, but nobody will.
+            crate::process::kill(direct.launched.pidfd.as_fd());
+        }
         // The grants were only lent, and their numbers may be something else by now.
         let context = hint::Context { plan: self.plan.as_plan(), grants: &[] };
         settle(direct, Route::Seed, &context)
@@ -266,7 +270,10 @@ impl Flight {
 impl Drop for Launching {
     fn drop(&mut self) {
         match std::mem::replace(&mut self.state, State::Over) {
-            State::Sent(flight) => abandon(flight.ready),
+            State::Sent(Flight { mut ready, answering, .. }) => {
+                answering.leave(&mut ready);
+                abandon(ready);
+            }
             State::Started(mut process) => {
                 process.kill_on_drop(true);
             }

@@ -62,6 +62,9 @@ pub mod fuzzing;
 mod guarded;
 mod hatchery;
 mod hint;
+mod id_maps;
+#[cfg(feature = "landlock")]
+mod landlock;
 mod launching;
 mod listener;
 mod live;
@@ -69,6 +72,8 @@ mod loaded;
 mod mailbox;
 mod maps;
 mod mount;
+mod moving;
+mod namespace;
 #[cfg(feature = "seccomp")]
 mod policy;
 mod process;
@@ -88,20 +93,26 @@ pub use elf::{Load, LoadError, Loaded, NotLoadable, Part};
 pub use embryo_interp::Step;
 pub use embryo_plan::{
     Access, ArgText, ArmRegs, BuildError, ConfineOp, ExecFlags, Explained, FilterFlags,
-    FilterOutcome, Keep, LANDLOCK_RIGHTS, LandlockFlags, Layout, MapFlags, MountFlags, MountOp, Op,
-    OpCode, OwnedPlan as Plan, Plan as PlanView, PlanBuilder, PlanError, RawPlan, Reason, Regset,
-    Route, Slot, Spread, X86Regs, limits,
+    FilterOutcome, IdRange, Keep, LANDLOCK_RIGHTS, LandlockFlags, Layout, MapFlags, MountFlags,
+    MountOp, NamespaceOp, Namespaces, Op, OpCode, OwnedPlan as Plan, Plan as PlanView, PlanBuilder,
+    PlanError, RawPlan, Reason, Regset, Route, Slot, Spread, UserFlags, X86Regs, limits,
 };
 pub use embryo_plan::{
     check_filter, errno_name, filter_outcome, resource_name, sched_policy_name, signal_name,
 };
 pub use error::{Cause, Error, Fault, SpawnError};
 pub use hatchery::{Hatchery, HatcheryBuilder, WhenEmpty};
+#[cfg(feature = "landlock")]
+pub use landlock::{
+    Landlock, LandlockError, LandlockLog, LandlockRights, LandlockRule, LandlockRuleset,
+    LandlockScope, UnknownRight,
+};
 pub use launching::{Launching, launch_with};
 pub use listener::{AddFd, Listener, Notification};
 pub use live::Embryo;
 pub use maps::MapsEntry;
 pub use mount::{Mount, MountAttributes, MountSpread, NewRoot, Upper};
+pub use namespace::{Clock, NamespaceKind, UserNamespace};
 #[cfg(feature = "seccomp")]
 pub use policy::{
     Action, Architecture, Compare, Compiled, Condition, Policy, PolicyError, Rule, UnknownAction,

@@ -1,5 +1,6 @@
 //! A plan in words: one line an op, and the same fields for programs.
 
+mod namespace;
 mod privilege;
 
 use crate::layout::Layout;
@@ -7,7 +8,7 @@ use crate::names::{
     capability_name, errno_name, memory_policy_name, resource_name, sched_policy_name,
     securebit_name, signal_name,
 };
-use crate::op::{CgroupOp, ExecFlags, FilterFlags, Keep, MapFlags, Op, Slot};
+use crate::op::{CgroupOp, ExecFlags, FilterFlags, IdRange, Keep, MapFlags, Op, Slot};
 use crate::regset::{Regset, ranges};
 use crate::view::Plan;
 use core::ffi::CStr;
@@ -40,6 +41,8 @@ pub enum ArgText<'a> {
     Cpus(&'a [u8]),
     /// Ids, little-endian u32s.
     Ids(&'a [u8]),
+    /// One line of an id map.
+    Range(IdRange),
     /// Bits of a kernel interface, with the names of those that have one, from bit 0 on.
     Bits(u64, &'static [&'static str]),
     /// A set of capabilities; bit n is capability n, and all 64 are `all`.
@@ -70,6 +73,9 @@ impl fmt::Display for ArgText<'_> {
                 let cpus = (0..mask.len() as u32 * 8)
                     .filter(|cpu| mask[*cpu as usize / 8] >> (cpu % 8) & 1 == 1);
                 comma_separated(f, cpus, |f, cpu| write!(f, "{cpu}"))
+            }
+            ArgText::Range(IdRange { inside, outside, count }) => {
+                write!(f, "{inside}:{outside}:{count}")
             }
             ArgText::Bits(bits, names) => {
                 let set = (0..u64::BITS).filter(|bit| bits >> bit & 1 == 1);
@@ -306,6 +312,7 @@ impl<'a> Op<'a> {
                 }
             }
             Op::MoveVdso { to } => field("to", Hex(to)),
+            Op::Namespace(op) => namespace::fields(&op, field),
             Op::StartRegs { page, regset, leave } => {
                 registers(regset, field);
                 field("page", Hex(page));

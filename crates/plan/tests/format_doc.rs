@@ -6,12 +6,14 @@
 
 #[path = "format_doc/mount.rs"]
 mod mount;
+#[path = "format_doc/namespace.rs"]
+mod namespace;
 mod raw;
 
 use embryo_plan::{
-    Access, ENTRY_LEN, Entry, ExecFlags, FilterFlags, HEADER_LEN, Keep, Layout, MAGIC, MapFlags,
-    NO_SLOT, Op, OpCode, PlanBuilder, PlanFlags, RawPlan, Reason, Regset, Route, Slot, VERSION,
-    X86Regs, limits,
+    Access, ConfineOp, ENTRY_LEN, Entry, ExecFlags, FilterFlags, HEADER_LEN, Keep, LandlockFlags,
+    Layout, MAGIC, MapFlags, NO_SLOT, NamespaceOp, Namespaces, Op, OpCode, PlanBuilder, PlanFlags,
+    RawPlan, Reason, Regset, Route, Slot, VERSION, X86Regs, limits,
 };
 use raw::Raw;
 
@@ -80,6 +82,12 @@ fn sample(code: OpCode) -> Op<'static> {
         OpCode::NoNewPrivs => Op::NoNewPrivs,
         OpCode::Seccomp => Op::Seccomp { flags: FilterFlags::empty(), program: &FILTER },
         OpCode::SeccompStrict => Op::SeccompStrict,
+        OpCode::Landlock => {
+            Op::Confine(ConfineOp::Landlock { slot, flags: LandlockFlags::empty() })
+        }
+        OpCode::LandlockPath => {
+            Op::Confine(ConfineOp::LandlockPath { slot, path: c"/", access: 1 })
+        }
         OpCode::SignalIgnore => Op::SignalIgnore { set: 1 },
         OpCode::SignalMask => Op::SignalMask { set: 1 },
         OpCode::SignalDefault => Op::SignalDefault { set: 1 },
@@ -108,6 +116,7 @@ fn sample(code: OpCode) -> Op<'static> {
         OpCode::Thread => Op::Thread { mask: 1, clear_tid: 4, regset: &[0; 160] },
         OpCode::ExecPath => Op::ExecPath { path: c"/", flags },
         _ if (0x0801..=0x08ff).contains(&(code as u16)) => Op::Mount(mount::sample(code)),
+        _ if (0x0901..=0x09ff).contains(&(code as u16)) => Op::Namespace(namespace::sample(code)),
         OpCode::ExecSlot => Op::ExecSlot { slot, flags },
         OpCode::ExecName => Op::ExecName { name: c"a", search: c"/", flags },
         _ => panic!("{} has no sample", code.name()),
@@ -142,8 +151,15 @@ fn around(op: &Op<'_>) -> (Raw, usize) {
             let other = if code == OpCode::NewRoot { OpCode::EnterRoot } else { OpCode::NewRoot };
             plan.op(&sample(other));
         }
+        OpCode::ClockOffset | OpCode::HostName | OpCode::DomainName | OpCode::Loopback => {
+            let kinds = Namespaces::UNSHARED;
+            plan.op(&Op::Namespace(NamespaceOp::Unshare { kinds }));
+        }
         OpCode::Umask => keep -= Keep::UMASK,
         OpCode::SignalDefault => keep |= Keep::IGNORED_SIGNALS,
+        OpCode::LandlockPath => {
+            plan.op(&sample(OpCode::Landlock));
+        }
         _ => {}
     }
     if !op.is_start() && registers {
@@ -213,7 +229,9 @@ fn shape(code: OpCode) -> [String; 4] {
             ([0, 0, 0, 0, 0, 0, 0, 0, 0], false) if holds(b"/c\0") => "absolute",
             ([1, 0, 0, 0, 0, 0, 0, 1, 0], false) => "path",
             ([1, 1, 0, 0, 0, 0, 0, 1, 0], false) => "search",
+            ([1, 0, 0, 0, 0, 0, 0, 0, 0], false) if !holds(&long[15..]) => "host",
             ([1, 0, 0, 0, 0, 0, 0, 0, 0], false) => "name",
+            ([0, 0, 1, 0, 0, 0, 0, 0, 0], false) => "id-map",
             ([0, 0, 1, 1, 1, 1, 1, 0, 1], true) => "gids",
             ([0, 0, 0, 1, 1, 0, 0, 0, 1], true) => "cpus",
             ([1, 1, 1, 1, 1, 1, 1, 1, 1], true) => "contents",
@@ -271,7 +289,7 @@ fn every_limit_stands_there_with_its_value() {
     let source = include_str!("../src/limits.rs");
     let names = source.lines().filter_map(|line| line.strip_prefix("pub const "));
     let names: Vec<_> = names.filter_map(|line| line.split(':').next()).collect();
-    let values: [(&str, u64); 25] = [
+    let values: [(&str, u64); 28] = [
         ("PLAN_BYTES_MAX", limits::PLAN_BYTES_MAX as u64),
         ("ENTRIES_MAX", limits::ENTRIES_MAX.into()),
         ("SLOTS_MAX", limits::SLOTS_MAX.into()),
@@ -289,10 +307,13 @@ fn every_limit_stands_there_with_its_value() {
         ("AUXV_BYTES_MAX", limits::AUXV_BYTES_MAX as u64),
         ("RANGES_MAX", limits::RANGES_MAX as u64),
         ("FILTER_INSTRUCTIONS_MAX", limits::FILTER_INSTRUCTIONS_MAX as u64),
+        ("FILTERS_MAX", limits::FILTERS_MAX.into()),
         ("THREADS_MAX", limits::THREADS_MAX.into()),
         ("STATE_BYTES_MAX", limits::STATE_BYTES_MAX as u64),
         ("RESOURCES_MAX", limits::RESOURCES_MAX.into()),
         ("SIGNAL_MAX", limits::SIGNAL_MAX.into()),
+        ("ID_RANGES_MAX", limits::ID_RANGES_MAX as u64),
+        ("HOST_NAME_BYTES_MAX", limits::HOST_NAME_BYTES_MAX as u64),
         ("PID_MAX", limits::PID_MAX.into()),
         ("LAYER_BYTES_MAX", limits::LAYER_BYTES_MAX as u64),
         ("LAYERS_MAX", limits::LAYERS_MAX as u64),

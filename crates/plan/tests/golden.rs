@@ -8,8 +8,9 @@
 mod reencode;
 
 use embryo_plan::{
-    Access, ExecFlags, FilterFlags, Header, Keep, Layout, MapFlags, MountFlags, MountOp, Op,
-    OpCode, OwnedPlan, PlanBuilder, RawPlan, Regset, Spread, VERSION, X86Regs,
+    Access, ConfineOp, ExecFlags, FilterFlags, Header, Keep, LandlockFlags, Layout, MapFlags,
+    MountFlags, MountOp, NamespaceOp, Namespaces, Op, OpCode, OwnedPlan, PlanBuilder, RawPlan,
+    Regset, Spread, UserFlags, VERSION, X86Regs,
 };
 use reencode::{ops, reencode};
 use std::fmt::Write;
@@ -229,6 +230,26 @@ fn filtered() -> PlanBuilder {
     plan
 }
 
+fn confined() -> PlanBuilder {
+    // ld [0]; jeq #39, 0, 1; ret USER_NOTIF; ret ALLOW: a listener is asked about getpid.
+    let program =
+        [0x20u64, 39 << 32 | 1 << 24 | 0x15, 0x7fc0_0000 << 32 | 6, 0x7fff_0000 << 32 | 6];
+    let program = program.map(u64::to_le_bytes).concat();
+    let mut plan = PlanBuilder::new();
+    let ruleset = plan.slot();
+    let path = ConfineOp::LandlockPath { slot: ruleset, path: c"/usr", access: 0b1101 };
+    let landlock = ConfineOp::Landlock { slot: ruleset, flags: LandlockFlags::QUIET_IMAGE };
+    let flags = FilterFlags::LISTENER | FilterFlags::WAIT_KILLABLE;
+    plan.keep(Keep::CWD | Keep::UMASK | Keep::SESSION)
+        .op(&Op::NoNewPrivs)
+        .op(&Op::Confine(path))
+        .op(&Op::Confine(landlock))
+        .op(&Op::Seccomp { flags, program: &program })
+        .op(&Op::ExecPath { path: c"/usr/bin/true", flags: ExecFlags::empty() })
+        .arg("true");
+    plan
+}
+
 fn threads() -> PlanBuilder {
     let (code, stack, words) = (0x1000_0000, 0x2000_0000, 0x3000_0000);
     // As FXSAVE leaves it in a fresh process, but that the result is rounded towards zero.
@@ -245,17 +266,55 @@ fn threads() -> PlanBuilder {
     plan
 }
 
+/// A world of its own, and every other op on namespaces once.
+fn namespaces() -> PlanBuilder {
+    let root = [0u32, 100_000, 65_536].map(u32::to_le_bytes).concat();
+    let mut plan = PlanBuilder::new();
+    let slot = plan.slot();
+    let ops = [
+        NamespaceOp::Join { slot, kinds: Namespaces::NET },
+        NamespaceOp::MappedUser { flags: UserFlags::empty(), uids: &root, gids: &root },
+        NamespaceOp::Unshare { kinds: Namespaces::UTS | Namespaces::TIME | Namespaces::MOUNT },
+        NamespaceOp::ClockOffset { clock: 1, seconds: -3600, nanoseconds: 5 },
+        NamespaceOp::ClockOffset { clock: 7, seconds: 86_400, nanoseconds: 0 },
+        NamespaceOp::Pid { pid: 42 },
+        NamespaceOp::HostName { name: c"cell" },
+        NamespaceOp::DomainName { name: c"example" },
+        NamespaceOp::Loopback,
+        NamespaceOp::NestedUser { uid: 1000, gid: 1000 },
+    ];
+    plan.keep(Keep::CWD | Keep::UMASK | Keep::SESSION);
+    for op in ops {
+        plan.op(&Op::Namespace(op));
+    }
+    plan.op(&Op::ExecPath { path: c"/bin/true", flags: ExecFlags::empty() }).arg("true");
+    plan
+}
+
+/// The least of a user namespace: the caller is root in it.
+fn rooted() -> PlanBuilder {
+    let mut plan = PlanBuilder::new();
+    plan.keep(Keep::CWD | Keep::UMASK | Keep::SESSION)
+        .op(&Op::Namespace(NamespaceOp::User { uid: 0, gid: 0 }))
+        .op(&Op::ExecPath { path: c"/bin/true", flags: ExecFlags::empty() })
+        .arg("true");
+    plan
+}
+
 /// Name, what it shows, and what makes it.
 type Vector = (&'static str, &'static str, fn() -> PlanBuilder);
 
-const VECTORS: [Vector; 8] = [
+const VECTORS: [Vector; 11] = [
     ("minimal", "the least there can be: an image, and everything else kept", minimal),
     ("terminal", "a new session on a terminal, and most ops; executed through the seed", terminal),
     ("granted", "everything by grant, and a fault on purpose; executed through the seed", granted),
     ("batch", "ops without an image", batch),
     ("memory", "an address space as an image, started by registers", memory),
     ("filter", "an executable under a filter", filtered),
+    ("confined", "an executable under Landlock and a filter with a listener", confined),
     ("threads", "a start by registers with threads, vector state and strict mode", threads),
+    ("namespaces", "namespaces of all kinds, below an init, with subordinate ids", namespaces),
+    ("rooted", "a user namespace in which the caller is root", rooted),
     ("root", "a root that is put together of mounts, and entered", root),
 ];
 

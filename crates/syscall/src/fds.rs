@@ -112,6 +112,14 @@ pub fn read(fd: i32, into: &mut [u8]) -> Result<usize> {
     unsafe { syscall!(__NR_read, fd as isize, into.as_mut_ptr(), into.len()) }
 }
 
+/// `openat(2)` below a directory, close-on-exec. `flags` are `O_*`.
+pub fn open_path_at(dir: i32, path: &CStr, flags: u32) -> Result<i32> {
+    const O_CLOEXEC: u32 = 0o2_000_000;
+    // SAFETY: the path is a C string by its type.
+    unsafe { syscall!(__NR_openat, dir as isize, path.as_ptr(), flags | O_CLOEXEC, 0usize) }
+        .map(|fd| fd as i32)
+}
+
 /// `write(2)`. Returns how many bytes were taken.
 pub fn write(fd: i32, bytes: &[u8]) -> Result<usize> {
     // SAFETY: the kernel reads at most `bytes.len()` bytes.

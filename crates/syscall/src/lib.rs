@@ -27,6 +27,7 @@ mod landlock;
 mod leap;
 mod memory;
 mod mount;
+mod namespace;
 mod privilege;
 mod process;
 mod raw;
@@ -43,8 +44,8 @@ pub use errno::Errno;
 pub use exec::{execve, execveat_fd};
 pub use fds::{
     CloseRange, SCM_MAX_FDS, close, close_range, dup3, dupfd_cloexec, fcntl_getfd, fcntl_setfd,
-    getdents, mkdir_at, open, open_at, read, recv_owned, recv_with_fds, rmdir_at, send_with_fds,
-    set_send_buffer, socketpair, unshare_files, write,
+    getdents, mkdir_at, open, open_at, open_path_at, read, recv_owned, recv_with_fds, rmdir_at,
+    send_with_fds, set_send_buffer, socketpair, unshare_files, write,
 };
 pub use landlock::{landlock_abi, landlock_add_path, landlock_restrict_self, open_path};
 pub use leap::{LEAP_FAILED, LEAP_PAGE, LEAP_RANGES, Leap, LeapFilter, LeapRegs, LeapSize};
@@ -54,6 +55,10 @@ pub use memory::{
 };
 pub use mount::{
     Held, MountAttr, fchmodat2, fsmount, fsopen, mount_setattr, open_held, open_tree_clone, openat2,
+};
+pub use namespace::{
+    Reaped, fork, keep_capabilities, kill, loopback_up, reap_any, setdomainname, sethostname,
+    setns, signalfd, take_signal, unshare,
 };
 pub use privilege::{
     Set, capset, in_ambient_set, in_bounding_set, join_session_keyring, set, set_mempolicy,
