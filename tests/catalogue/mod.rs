@@ -10,6 +10,7 @@ mod confine;
 mod credentials;
 mod descriptors;
 mod image;
+mod mount;
 mod places;
 mod resources;
 mod session;
@@ -147,7 +148,7 @@ impl Failure {
 /// Every sample of `code`.
 #[must_use]
 pub(crate) fn samples(code: OpCode) -> Vec<Sample> {
-    let all: [&[Sample]; 8] = [
+    let all: [&[Sample]; 9] = [
         session::SAMPLES,
         descriptors::SAMPLES,
         resources::SAMPLES,
@@ -156,6 +157,7 @@ pub(crate) fn samples(code: OpCode) -> Vec<Sample> {
         confine::SAMPLES,
         signals::SAMPLES,
         image::SAMPLES,
+        mount::SAMPLES,
     ];
     all.concat().into_iter().filter(|sample| sample.code == code).collect()
 }
@@ -163,7 +165,7 @@ pub(crate) fn samples(code: OpCode) -> Vec<Sample> {
 /// Every failure of `code`; those that need a refused call come last, since that stays refused.
 #[must_use]
 pub(crate) fn failures(code: OpCode) -> Vec<Failure> {
-    let all: [&[Failure]; 8] = [
+    let all: [&[Failure]; 9] = [
         session::FAILURES,
         descriptors::FAILURES,
         resources::FAILURES,
@@ -172,6 +174,7 @@ pub(crate) fn failures(code: OpCode) -> Vec<Failure> {
         confine::FAILURES,
         signals::FAILURES,
         image::FAILURES,
+        mount::FAILURES,
     ];
     let all = all.concat().into_iter().filter(|failure| failure.code == code);
     let (refused, natural): (Vec<_>, Vec<_>) = all.partition(|failure| failure.refusal.is_some());

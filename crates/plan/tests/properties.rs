@@ -322,6 +322,7 @@ fn description() -> impl Strategy<Value = Description> {
         let rest = [landlock, filter, signals, memory, ids, places, resources, fds, spaces];
         let mut ops = rest.concat();
         namespace::settle(&mut ops);
+        mount::settle(&mut ops);
         if matches!(image, Given::StartRegs(..)) {
             argv.clear();
             envp.clear();
