@@ -145,8 +145,8 @@ fn nothing_is_left_of_one_that_is_killed_at_any_moment() {
 #[test]
 fn nothing_spreads_to_where_the_namespace_was_copied_from() {
     const SHARED: &str = "EMBRYO_TEST_SHARED";
-    as_both!();
     if std::env::var_os(SHARED).is_none() {
+        as_both!();
         let user: &[&str] = if is_root() { &[] } else { &["--user", "--map-root-user"] };
         let output = std::process::Command::new("unshare")
             .args(user)
@@ -154,6 +154,7 @@ fn nothing_spreads_to_where_the_namespace_was_copied_from() {
             .arg(std::env::current_exe().expect("a test has an executable"))
             .args([here!(), "--exact", "--nocapture", "--test-threads=1"])
             .env(SHARED, "")
+            .env_remove("EMBRYO_SKIP_LOG")
             .output();
         let Ok(output) = output else { skip!("there is no unshare(1)") };
         let said = String::from_utf8_lossy(&output.stdout);
