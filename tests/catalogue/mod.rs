@@ -11,6 +11,7 @@ mod confine;
 mod credentials;
 mod descriptors;
 mod image;
+mod mount;
 mod namespace;
 mod places;
 mod privilege;
@@ -161,7 +162,7 @@ impl Failure {
 /// Every sample of `code`.
 #[must_use]
 pub(crate) fn samples(code: OpCode) -> Vec<Sample> {
-    let all: [&[Sample]; 11] = [
+    let all: [&[Sample]; 12] = [
         session::SAMPLES,
         descriptors::SAMPLES,
         resources::SAMPLES,
@@ -173,6 +174,7 @@ pub(crate) fn samples(code: OpCode) -> Vec<Sample> {
         namespace::SAMPLES,
         signals::SAMPLES,
         image::SAMPLES,
+        mount::SAMPLES,
     ];
     all.concat().into_iter().filter(|sample| sample.code == code).collect()
 }
@@ -180,7 +182,7 @@ pub(crate) fn samples(code: OpCode) -> Vec<Sample> {
 /// Every failure of `code`; those that need a refused call come last, since that stays refused.
 #[must_use]
 pub(crate) fn failures(code: OpCode) -> Vec<Failure> {
-    let all: [&[Failure]; 11] = [
+    let all: [&[Failure]; 12] = [
         session::FAILURES,
         descriptors::FAILURES,
         resources::FAILURES,
@@ -192,6 +194,7 @@ pub(crate) fn failures(code: OpCode) -> Vec<Failure> {
         namespace::FAILURES,
         signals::FAILURES,
         image::FAILURES,
+        mount::FAILURES,
     ];
     let all = all.concat().into_iter().filter(|failure| failure.code == code);
     let (refused, natural): (Vec<_>, Vec<_>) = all.partition(|failure| failure.refusal.is_some());

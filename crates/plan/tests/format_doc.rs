@@ -152,6 +152,9 @@ fn around(op: &Op<'_>) -> (Raw, usize) {
     if !registers {
         plan.arg("a");
     }
+    if (0x0801..=0x08ff).contains(&(code as u16)) {
+        plan.op(&Op::Namespace(NamespaceOp::Unshare { kinds: Namespaces::MOUNT }));
+    }
     match code {
         OpCode::SetSid => keep -= Keep::SESSION,
         OpCode::ControllingTty => {

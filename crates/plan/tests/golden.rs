@@ -128,7 +128,8 @@ fn root() -> PlanBuilder {
         MountOp::Unmount { target: c"/dev/mqueue" },
         MountOp::EnterRoot,
     ];
-    plan.keep(Keep::UMASK | Keep::SESSION);
+    plan.keep(Keep::UMASK | Keep::SESSION)
+        .op(&Op::Namespace(NamespaceOp::Unshare { kinds: Namespaces::MOUNT }));
     for op in ops {
         plan.op(&Op::Mount(op));
     }

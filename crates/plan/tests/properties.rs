@@ -318,11 +318,12 @@ fn description() -> impl Strategy<Value = Description> {
         vec((any::<Index>(), 1u32..=4095), 0..3),
     );
     let strings = (vec(text(20), 1..4), vec(text(20), 0..4));
-    let spaces = namespace::namespaces();
-    let start =
-        (image(), memory::filter(), memory::threads(), privilege::privileges(), landlock(), spaces);
+    let start = (
+        (image(), memory::filter(), memory::threads()),
+        (privilege::privileges(), landlock(), namespace::namespaces()),
+    );
     (before_image, start, strings).prop_map(|(parts, start, (mut argv, mut envp))| {
-        let (image, filter, threads, mut privileges, landlock, spaces) = start;
+        let ((image, filter, threads), (mut privileges, landlock, spaces)) = start;
         if matches!(image, Given::StartRegs(..)) {
             privileges.retain(|op| !matches!(op, Given::Plain(Op::Privilege(PrivilegeOp::Mdwe))));
         }
@@ -330,10 +331,11 @@ fn description() -> impl Strategy<Value = Description> {
         let (session, kept_session) = session;
         let (places, kept_places) = places;
         let (signals, kept_signals) = signals;
-        let mut ops =
-            [landlock, filter, signals, memory, privileges, ids, places, resources, fds].concat();
-        ops.extend(spaces);
+        let rest =
+            [landlock, filter, signals, memory, privileges, ids, places, resources, fds, spaces];
+        let mut ops = rest.concat();
         namespace::settle(&mut ops);
+        mount::settle(&mut ops);
         if matches!(image, Given::StartRegs(..)) {
             argv.clear();
             envp.clear();
