@@ -2,7 +2,7 @@
 //!
 //! It must never exit with clap's own status: 2 is something that a program may mean.
 
-use crate::args::Cli;
+use crate::args::{Action, Cli};
 use crate::failure::{FAILED, Failure};
 use clap::error::ErrorKind;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
@@ -12,14 +12,12 @@ use std::process::ExitCode;
 pub(crate) fn parse() -> Result<Cli, clap::Error> {
     let mut command = Cli::command();
     let matches = command.try_get_matches_from_mut(std::env::args_os())?;
-    match matches.subcommand_matches("run").and_then(plan_and_more) {
-        // clap would name every option that could have been the one.
-        Some(option) => Err(command.error(
-            ErrorKind::ArgumentConflict,
-            format!("--plan describes the whole child, so {option} cannot be added to it"),
-        )),
-        None => Cli::from_arg_matches(&matches),
+    let beside = matches.subcommand_matches("run").and_then(plan_and_more);
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    if let Action::Run(run) = &mut cli.action {
+        run.beside = beside;
     }
+    Ok(cli)
 }
 
 /// An option that describes the child beside a plan that does.

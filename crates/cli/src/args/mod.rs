@@ -39,16 +39,19 @@ pub(crate) enum Action {
     Run(Box<RunArgs>),
     Explain(ExplainArgs),
     Check(CheckArgs),
+    Convert(ConvertArgs),
+    /// Print the JSON Schema of jobs and of plans op by op
+    Schema,
     Doctor(DoctorArgs),
     Completions(CompletionsArgs),
     Generate(GenerateArgs),
 }
 
-/// Print what an encoded plan does, and run nothing
+/// Print what a job or a plan does, and run nothing
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = help::EXPLAIN)]
 pub(crate) struct ExplainArgs {
-    /// The plan; `-` is standard input
+    /// The job or plan; `-` is standard input
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) file: PathBuf,
     /// Print JSON
@@ -56,16 +59,42 @@ pub(crate) struct ExplainArgs {
     pub(crate) json: bool,
 }
 
-/// Say whether a file is an encoded plan, and what is wrong with it if not
+/// Say whether a file is a job or a plan, and what is wrong with it if not
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = help::CHECK)]
 pub(crate) struct CheckArgs {
-    /// The plan; `-` is standard input
+    /// The job or plan; `-` is standard input
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) file: PathBuf,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Turn a job or a plan into TOML, JSON or an encoded plan
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = help::CONVERT)]
+pub(crate) struct ConvertArgs {
+    /// What to make of it
+    #[arg(long, value_name = "FORM")]
+    pub(crate) to: Form,
+    /// Where to write it; `-`, the default, is standard output
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) output: Option<PathBuf>,
+    /// The job or plan; `-` is standard input
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+}
+
+/// How a job or a plan is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Form {
+    /// A job stays one; an encoded plan is written op by op
+    Toml,
+    /// The same in JSON
+    Json,
+    /// An encoded plan
+    Plan,
 }
 
 /// List what this kernel and this user can do, tried on children where that is possible

@@ -2,6 +2,7 @@
 //!
 //! It must never decide which CPUs exist; the kernel does.
 
+use std::fmt;
 use std::str::FromStr;
 
 /// The largest number of a CPU that a plan can name.
@@ -9,7 +10,7 @@ const CPU_MAX: usize = embryo_plan::limits::CPU_MASK_BYTES_MAX * 8 - 1;
 
 /// CPU numbers, in the order given.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Cpus(pub(crate) Vec<usize>);
+pub struct Cpus(pub Vec<usize>);
 
 impl FromStr for Cpus {
     type Err = String;
@@ -27,6 +28,28 @@ impl FromStr for Cpus {
         Ok(Self(cpus))
     }
 }
+
+impl fmt::Display for Cpus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rest = self.0.as_slice();
+        let mut separator = "";
+        while let Some(first) = rest.first() {
+            let run = (1..=rest.len())
+                .take_while(|len| rest.get(len - 1) == Some(&(first + len - 1)))
+                .last()
+                .unwrap_or(1);
+            match run {
+                1 => write!(f, "{separator}{first}")?,
+                _ => write!(f, "{separator}{first}-{}", first + run - 1)?,
+            }
+            separator = ",";
+            rest = rest.get(run..).unwrap_or_default();
+        }
+        Ok(())
+    }
+}
+
+super::textual!(Cpus: "CPUs, such as \"0,2-4\"", number, list);
 
 fn range(part: &str) -> Option<(usize, usize, usize)> {
     let (range, step) = part.split_once(':').unwrap_or((part, "1"));

@@ -1,0 +1,70 @@
+//! Who the child is and what it may still become.
+//!
+//! It must never leave root's groups with a child that is not root unless they were asked for;
+//! the library sees to that when the uid changes and no groups are given.
+
+use crate::accounts::{Account, gid, uid};
+use crate::callers::Callers;
+use crate::error::Error;
+use crate::fill::open;
+use crate::job::Job;
+use crate::value::Persona;
+use embryo::{Command, FilterFlags, limits};
+use std::io::Read;
+
+impl Job {
+    /// Says which credentials and privileges it has.
+    pub(super) fn add_credentials(
+        &self,
+        account: Option<&Account>,
+        command: &mut Command,
+    ) -> Result<(), Error> {
+        if let Some(account) = account {
+            command.uid(account.uid).gid(account.gid).groups(&account.groups);
+        }
+        if let Some(ids) = &self.uid {
+            let [real, effective, saved] =
+                ids.0.each_ref().map(|id| uid(id).map_err(|error| error.at("uid")));
+            command.resuid(real?, effective?, saved?);
+        }
+        if let Some(ids) = &self.gid {
+            let [real, effective, saved] =
+                ids.0.each_ref().map(|id| gid(id).map_err(|error| error.at("gid")));
+            command.resgid(real?, effective?, saved?);
+        }
+        if let Some(groups) = &self.groups {
+            let groups: Result<Vec<u32>, Error> = groups.0.iter().map(gid).collect();
+            command.groups(&groups.map_err(|error| error.at("groups"))?);
+        }
+        if self.keep_groups {
+            let groups = rustix::process::getgroups().map_err(|errno| {
+                Error::io("cannot read", "the groups", &errno.into()).at("keep-groups")
+            })?;
+            let groups: Vec<u32> = groups.into_iter().map(rustix::process::Gid::as_raw).collect();
+            command.groups(&groups);
+        }
+        command.no_new_privs(self.no_new_privs).child_subreaper(self.subreaper);
+        let aslr = if self.no_aslr { Persona::NO_ASLR } else { 0 };
+        match self.personality {
+            Some(persona) => command.personality(persona.0 | aslr),
+            None if self.no_aslr => command.personality(aslr),
+            None => command,
+        };
+        Ok(())
+    }
+
+    /// Reads the filter, which ends where the file or pipe does.
+    pub(super) fn add_filter(&self, callers: &Callers, command: &mut Command) -> Result<(), Error> {
+        const INSTRUCTION_BYTES: u64 = 8;
+        let Some(source) = &self.seccomp else { return Ok(()) };
+        // One byte more than there may be, so that a longer one is not cut but refused.
+        let most = limits::FILTER_INSTRUCTIONS_MAX as u64 * INSTRUCTION_BYTES + 1;
+        let mut program = Vec::new();
+        let file = open(source, callers).map_err(|error| error.at("seccomp"))?;
+        std::fs::File::from(file).take(most).read_to_end(&mut program).map_err(|error| {
+            Error::io("cannot read a filter from", source, &error).at("seccomp")
+        })?;
+        command.no_new_privs(true).seccomp(FilterFlags::empty(), &program);
+        Ok(())
+    }
+}

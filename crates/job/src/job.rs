@@ -1,0 +1,213 @@
+//! What a child is to be, as data: one key for each thing that can be said.
+//!
+//! Keys are named as the options of `embryo run`, and an empty job is what `embryo run` grants. It
+//! must never hold what is no part of a child: how long to wait for it, for example.
+
+use crate::value::{
+    Cpus, Ctty, Deadline, Groups, Ids, ImageSource, IoPriority, Limits, Nice, NullFd, OomScoreAdj,
+    Persona, Pgid, Policy, Resource, Signal, SignalSet, Source, Span, StdioSource, Text, Umask,
+    input, output,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A child process, described.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let job = embryo_job::Job::from_toml("program = 'echo'\nargs = ['hello']\nnice = 5")?;
+/// let output = job.command()?.output()?;
+/// assert_eq!(output.stdout, b"hello\n");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Job {
+    /// The program. Without a slash it is looked up in the child's PATH.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub program: Option<Text>,
+    /// Its arguments, without the first, which is its name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<Text>,
+    /// What it is told that it is called, instead of `program`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub argv0: Option<Text>,
+    /// Where it is looked up, instead of the child's PATH: directories separated by colons.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<Text>,
+    /// Let /bin/sh run a file that the kernel cannot run.
+    #[serde(skip_serializing_if = "is_false")]
+    pub shell_fallback: bool,
+    /// Execute this open file; `program` is only what it is told it is called.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exec_fd: Option<ImageSource>,
+    /// Leave the file of `exec-fd` open in the program.
+    #[serde(skip_serializing_if = "is_false")]
+    pub keep_image_open: bool,
+    /// Load the ELF program into memory instead of executing it.
+    #[serde(skip_serializing_if = "is_false")]
+    pub load: bool,
+
+    /// Standard input.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "input")]
+    pub stdin: Option<StdioSource>,
+    /// Standard output.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "output")]
+    pub stdout: Option<StdioSource>,
+    /// Standard error.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "output")]
+    pub stderr: Option<StdioSource>,
+    /// Descriptors that are `/dev/null`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub null: Vec<NullFd>,
+
+    /// Working directory. Otherwise the caller's, or `/` with a root directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chdir: Option<Text>,
+    /// Working directory: the one that is the caller's descriptor of this number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chdir_fd: Option<u32>,
+    /// Root directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root: Option<Text>,
+    /// Root directory: the one that is the caller's descriptor of this number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root_fd: Option<u32>,
+    /// File mode creation mask.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub umask: Option<Umask>,
+
+    /// A new session, without a terminal.
+    #[serde(skip_serializing_if = "is_false")]
+    pub setsid: bool,
+    /// A process group of its own, or one to join.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pgid: Option<Pgid>,
+    /// A terminal that becomes the controlling one of a new session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ctty: Option<Ctty>,
+    /// Make its process group the terminal's foreground one.
+    #[serde(skip_serializing_if = "is_false")]
+    pub foreground: bool,
+
+    /// Nice value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nice: Option<Nice>,
+    /// Scheduling policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sched: Option<Policy>,
+    /// SCHED_DEADLINE with these times.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Deadline>,
+    /// Its children start with the default policy.
+    #[serde(skip_serializing_if = "is_false")]
+    pub reset_on_fork: bool,
+    /// The CPUs it may run on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpus: Option<Cpus>,
+    /// I/O priority.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ioprio: Option<IoPriority>,
+    /// How readily the OOM killer takes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oom_score_adj: Option<OomScoreAdj>,
+    /// How late its timers may be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timer_slack: Option<Span>,
+
+    /// Become this user: uid, gid, groups, HOME and USER from the user database.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// User ids.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<Ids>,
+    /// Group ids.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gid: Option<Ids>,
+    /// Supplementary groups.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub groups: Option<Groups>,
+    /// Keep the supplementary groups although the uid changes.
+    #[serde(skip_serializing_if = "is_false")]
+    pub keep_groups: bool,
+    /// execve grants no privilege any more.
+    #[serde(skip_serializing_if = "is_false")]
+    pub no_new_privs: bool,
+    /// Filter system calls by the program in this file. It brings `no-new-privs` with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seccomp: Option<Source>,
+    /// Turn address space randomisation off.
+    #[serde(skip_serializing_if = "is_false")]
+    pub no_aslr: bool,
+    /// Execution domain and its flags.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub personality: Option<Persona>,
+    /// Orphaned descendants become its children.
+    #[serde(skip_serializing_if = "is_false")]
+    pub subreaper: bool,
+
+    /// The signal it gets when whoever started it ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pdeathsig: Option<Signal>,
+    /// Start with these signals blocked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signal_mask: Option<SignalSet>,
+    /// Start with the caller's signal mask.
+    #[serde(skip_serializing_if = "is_false")]
+    pub keep_signal_mask: bool,
+    /// Start with these signals ignored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ignore_signal: Option<SignalSet>,
+    /// Signals that the caller ignores stay ignored.
+    #[serde(skip_serializing_if = "is_false")]
+    pub keep_ignored_signals: bool,
+    /// With `keep-ignored-signals`: these have their default action all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default_signal: Option<SignalSet>,
+
+    /// Descriptors by the number that they have in the child.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub fd: BTreeMap<u32, Source>,
+    /// Environment.
+    #[serde(skip_serializing_if = "Env::is_default")]
+    pub env: Env,
+    /// Resource limits by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub rlimit: BTreeMap<Resource, Limits>,
+}
+
+/// Which variables the child has: PATH, HOME, TERM, LANG, LC_* and USER of the caller's unless said
+/// otherwise.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Env {
+    /// None of the caller's but those in `keep`.
+    #[serde(skip_serializing_if = "is_false")]
+    pub clear: bool,
+    /// All of the caller's.
+    #[serde(skip_serializing_if = "is_false")]
+    pub inherit: bool,
+    /// These of the caller's too; a name that ends in `*` is all that begin so.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub keep: Vec<Text>,
+    /// Not these of the caller's.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unset: Vec<Text>,
+    /// These, with these values.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub set: BTreeMap<Text, Text>,
+}
+
+impl Env {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+fn is_false(set: &bool) -> bool {
+    !set
+}
