@@ -11,7 +11,7 @@ use embryo_plan::OwnedPlan;
 use embryo_syscall::{self as sys, Errno};
 use rustix::fd::AsFd;
 use std::cell::Cell;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 thread_local! {
@@ -30,6 +30,8 @@ pub(crate) struct Direct {
     pub(crate) cut: u32,
     /// Whether the cut had to rise over a grant, because no mailbox could be had.
     pub(crate) cut_raised: bool,
+    /// The listener of the plan's filter, if it has one.
+    pub(crate) listener: Option<OwnedFd>,
 }
 
 /// How a launch that called exec has turned out.
@@ -68,7 +70,7 @@ pub(crate) fn launch(
         mailbox.give_back();
     }
     let launched = outcome?;
-    Ok(Direct { launched, cut, cut_raised })
+    Ok(Direct { launched, cut, cut_raised, listener: None })
 }
 
 fn take_arena(plan: &OwnedPlan, trace: bool) -> Result<Arena, Fault> {

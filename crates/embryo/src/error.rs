@@ -30,6 +30,13 @@ pub enum Error {
     /// The launch failed; no child is left.
     #[error(transparent)]
     Spawn(#[from] Box<SpawnError>),
+    /// A start would have to be waited for that itself waits for an answer: its filter notifies a
+    /// listener of exec, which nobody has yet. The child is gone.
+    #[error(
+        "the filter notifies its listener of the start: take the listener first, from what a launch \
+         gives back, and answer while the start is waited for"
+    )]
+    StartIsNotified,
     /// A hatchery has no embryo to give, and the child was not made in another way.
     #[error("hatchery: {what}: {source}")]
     Hatchery {
@@ -67,7 +74,9 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> io::ErrorKind {
         match self {
-            Error::Plan(_) | Error::Grants { .. } => io::ErrorKind::InvalidInput,
+            Error::Plan(_) | Error::Grants { .. } | Error::StartIsNotified => {
+                io::ErrorKind::InvalidInput
+            }
             Error::Load(error) => match &error.reason {
                 NotLoadable::Io(source) | NotLoadable::Directory(_, source) => source.kind(),
                 NotLoadable::NotFound(_) => io::ErrorKind::NotFound,

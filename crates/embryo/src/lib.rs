@@ -63,10 +63,13 @@ mod guarded;
 mod hatchery;
 mod hint;
 mod launching;
+mod listener;
 mod live;
 mod loaded;
 mod mailbox;
 mod maps;
+#[cfg(feature = "seccomp")]
+mod policy;
 mod process;
 mod procfs;
 mod reaper;
@@ -83,16 +86,24 @@ pub use doctor::{Ability, Doctor};
 pub use elf::{Load, LoadError, Loaded, NotLoadable, Part};
 pub use embryo_interp::Step;
 pub use embryo_plan::{
-    Access, ArgText, ArmRegs, BuildError, ExecFlags, Explained, FilterFlags, Keep, Layout,
-    MapFlags, Op, OpCode, OwnedPlan as Plan, Plan as PlanView, PlanBuilder, PlanError, RawPlan,
-    Reason, Regset, Route, Slot, X86Regs, limits,
+    Access, ArgText, ArmRegs, BuildError, ConfineOp, ExecFlags, Explained, FilterFlags,
+    FilterOutcome, Keep, LANDLOCK_RIGHTS, LandlockFlags, Layout, MapFlags, Op, OpCode,
+    OwnedPlan as Plan, Plan as PlanView, PlanBuilder, PlanError, RawPlan, Reason, Regset, Route,
+    Slot, X86Regs, limits,
 };
-pub use embryo_plan::{check_filter, errno_name, resource_name, sched_policy_name, signal_name};
+pub use embryo_plan::{
+    check_filter, errno_name, filter_outcome, resource_name, sched_policy_name, signal_name,
+};
 pub use error::{Cause, Error, Fault, SpawnError};
 pub use hatchery::{Hatchery, HatcheryBuilder, WhenEmpty};
-pub use launching::Launching;
+pub use launching::{Launching, launch_with};
+pub use listener::{AddFd, Listener, Notification};
 pub use live::Embryo;
 pub use maps::MapsEntry;
+#[cfg(feature = "seccomp")]
+pub use policy::{
+    Action, Architecture, Compare, Compiled, Condition, Policy, PolicyError, Rule, UnknownAction,
+};
 pub use process::{Process, Usage};
 pub use regions::Region;
 pub use spawn::{LaunchReport, SpawnOptions, TraceRecord, spawn, spawn_with};

@@ -12,7 +12,7 @@ use crate::maps::{MapsEntry, read_maps};
 use crate::process::{Process, kill, wait_dead};
 use crate::regions::{Region, Regions};
 use crate::seeded::{self, Kept};
-use crate::spawn::{SpawnOptions, bury, settle};
+use crate::spawn::{SpawnOptions, answerable, bury, settle};
 use embryo_interp::{End, Step};
 use embryo_plan::{Op, OwnedPlan, PlanBuilder, Reason, Route};
 use embryo_seed::{RequestFlags, RequestKind};
@@ -82,9 +82,9 @@ impl Embryo {
             seeded::send(socket, &message)
         });
         let (direct, socket) = made.map_err(refused)?;
-        let Direct { launched, cut, cut_raised } = direct;
+        let Direct { launched, cut, cut_raised, listener } = direct;
         if launched.end != End::Entered {
-            let direct = Direct { launched, cut, cut_raised };
+            let direct = Direct { launched, cut, cut_raised, listener };
             return match settle(direct, Route::Seed, &context) {
                 Err(error) => Err(error),
                 Ok(_) => Err(refused(Fault::step(Step::Seed, Errno::BADMSG))),
@@ -277,6 +277,9 @@ impl Embryo {
             Ok(fds) => fds,
             Err(error) => return Err((error, Some(self))),
         };
+        if let Err(error) = answerable(&plan.as_plan()) {
+            return Err((error, Some(self)));
+        }
         let context = hint::Context { plan: plan.as_plan(), grants: &fds };
         let flags = if self.options.trace { RequestFlags::TRACE } else { 0 };
         let message = seeded::Message {
@@ -292,8 +295,10 @@ impl Embryo {
             return Err((error, Some(self)));
         }
         let deadline = seeded::deadline_after(self.options.timeout);
-        let (end, trace) =
-            seeded::answer(self.socket.as_fd(), self.pidfd(), self.pid as i32, deadline);
+        let listens = plan.as_plan().has_listener();
+        let answering = seeded::Answering::new(self.pid as i32, deadline, listens);
+        let (end, answering) = answering.finish(self.socket.as_fd(), self.pidfd());
+        let (trace, listener) = (answering.records, answering.listener);
         if let End::Fault(fault) = end {
             let trace = context.records(&trace);
             return Err((context.error(fault, Cause::Refused, trace), Some(self)));
@@ -302,7 +307,7 @@ impl Embryo {
         let pidfd = self.process.take().expect("it has not started");
         let launched =
             embryo_interp::Launched { pid: self.pid as i32, pidfd, end, legacy_clone, trace };
-        let direct = Direct { launched, cut, cut_raised };
+        let direct = Direct { launched, cut, cut_raised, listener };
         settle(direct, Route::Seed, &context).map_err(|error| (error, None))
     }
 

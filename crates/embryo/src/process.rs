@@ -2,6 +2,7 @@
 
 use crate::error::{Error, errno_text};
 use crate::guarded::AsRaw;
+use crate::listener::Listener;
 use crate::reaper;
 use crate::spawn::{LaunchReport, TraceRecord};
 use embryo_syscall::{self as sys, Errno, Waited};
@@ -64,6 +65,7 @@ pub struct Process {
     ended: Option<Ended>,
     kill_on_drop: bool,
     report: LaunchReport,
+    pub(crate) listener: Option<Listener>,
 }
 
 impl Process {
@@ -77,12 +79,20 @@ impl Process {
             ended: None,
             kill_on_drop: false,
             report,
+            listener: None,
         }
     }
 
     /// Puts what was done before the plan in front of its records.
     pub(crate) fn recorded_first(&mut self, record: TraceRecord) {
         self.report.trace.insert(0, record);
+    }
+
+    /// The listener of its filter, if its plan has one ([`crate::FilterFlags::LISTENER`]) and it was
+    /// not taken before. Dropping it, or the process with it, makes every call that it would be notified of
+    /// fail with ENOSYS.
+    pub fn take_listener(&mut self) -> Option<Listener> {
+        self.listener.take()
     }
 
     /// Its pid. It names this process until it has been waited for, and maybe another one then.

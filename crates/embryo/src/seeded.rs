@@ -41,17 +41,31 @@ pub(crate) fn launch(
     trace: bool,
 ) -> Result<Direct, Fault> {
     let deadline = deadline_after(timeout);
+    let (mut direct, socket) = begin(plan, grants, timeout, trace)?;
+    if direct.launched.end == End::Entered {
+        let listens = plan.as_plan().has_listener();
+        let answering = Answering::new(direct.launched.pid, deadline, listens);
+        let pidfd = direct.launched.pidfd.as_fd();
+        let (end, answering) = answering.finish(socket.as_fd(), pidfd);
+        direct.launched.end = end;
+        (direct.launched.trace, direct.listener) = (answering.records, answering.listener);
+    }
+    Ok(direct)
+}
+
+/// Sends a plan to a fresh seed, whose answers come through the socket. If it has not entered its
+/// image, there is no seed.
+pub(crate) fn begin(
+    plan: &OwnedPlan,
+    grants: &[i32],
+    timeout: Duration,
+    trace: bool,
+) -> Result<(Direct, OwnedFd), Fault> {
     let flags = if trace { RequestFlags::TRACE } else { 0 };
     let kept = &Kept::NOTHING;
     let kind = RequestKind::Launch;
     let message = Message { kind, flags, plan, owner: None, grants, kept, timeout };
-    let (mut direct, socket) = make(timeout, |socket| send(socket, &message))?;
-    if direct.launched.end == End::Entered {
-        let pidfd = direct.launched.pidfd.as_fd();
-        let (end, records) = answer(socket.as_fd(), pidfd, direct.launched.pid, deadline);
-        (direct.launched.end, direct.launched.trace) = (end, records);
-    }
-    Ok(direct)
+    make(timeout, |socket| send(socket, &message))
 }
 
 /// Makes a seed whose first request, which `send` puts into its socket, lies there before it does.
@@ -80,22 +94,6 @@ pub(crate) fn make(
     Ok((direct, ours))
 }
 
-/// Waits for what the seed says, or for the end of its socket, and finds out what that means.
-pub(crate) fn answer(
-    socket: BorrowedFd<'_>,
-    pidfd: BorrowedFd<'_>,
-    pid: i32,
-    deadline: Instant,
-) -> (End, Vec<Trace>) {
-    let mut answering = Answering::new(pid, deadline);
-    loop {
-        answering.rest(socket);
-        if let Some(end) = answering.look(socket, pidfd) {
-            return (end, answering.records);
-        }
-    }
-}
-
 /// A launch whose outcome is not known yet.
 #[derive(Debug)]
 pub(crate) struct Answering {
@@ -105,13 +103,39 @@ pub(crate) struct Answering {
     /// Until the seed has said so it is no image, whatever its name is: it may not have got so far as
     /// to take one. What ends without a word has failed.
     entering: bool,
+    /// Whether the plan's filter has a listener that has not been handed over yet.
+    listens: bool,
+    pub(crate) listener: Option<OwnedFd>,
     pub(crate) records: Vec<Trace>,
 }
 
 impl Answering {
-    pub(crate) fn new(pid: i32, deadline: Instant) -> Self {
-        let patience = SOCKET_PATIENCE;
-        Self { pid, deadline, patience, entering: false, records: Vec::new() }
+    /// `listens` says that a listener has to be handed over before the image is entered.
+    pub(crate) fn new(pid: i32, deadline: Instant, listens: bool) -> Self {
+        Self {
+            pid,
+            deadline,
+            patience: SOCKET_PATIENCE,
+            entering: false,
+            listens,
+            listener: None,
+            records: Vec::new(),
+        }
+    }
+
+    /// Waits for what the seed says, or for the end of its socket, and finds out what that means.
+    pub(crate) fn finish(mut self, socket: BorrowedFd<'_>, pidfd: BorrowedFd<'_>) -> (End, Self) {
+        loop {
+            self.rest(socket);
+            if let Some(end) = self.look(socket, pidfd) {
+                return (end, self);
+            }
+        }
+    }
+
+    /// Whether a listener is still to come.
+    pub(crate) fn listens(&self) -> bool {
+        self.listens
     }
 
     /// When it is to be looked at again though the socket is silent.
@@ -129,11 +153,19 @@ impl Answering {
         // One that answers without end has no more time than another.
         while readable(socket, Instant::now()) && Instant::now() < self.deadline {
             match receive(socket) {
-                Some((ReplyKind::Entering, _, traced)) if !self.entering => {
+                Some((ReplyKind::Entering, _, traced, None)) if !self.entering => {
                     self.entering = true;
                     self.records = traced;
                 }
-                Some((ReplyKind::Fault, fault, traced)) => {
+                Some((ReplyKind::Listening, _, _, Some(listener)))
+                    if self.entering && self.listens =>
+                {
+                    self.listens = false;
+                    self.listener = Some(listener);
+                    // Whoever waits for it is to get it, whatever else has been said.
+                    return None;
+                }
+                Some((ReplyKind::Fault, fault, traced, None)) => {
                     self.records.extend(traced);
                     return Some(End::Fault(fault));
                 }
@@ -161,6 +193,11 @@ impl Answering {
 
     fn ended(&self, pidfd: BorrowedFd<'_>) -> End {
         if !self.entering {
+            return End::Killed;
+        }
+        if self.listens {
+            // It said that it enters its image, and never got so far as to do so.
+            kill(pidfd);
             return End::Killed;
         }
         let left = self.deadline.saturating_duration_since(Instant::now());
@@ -234,8 +271,8 @@ pub(crate) fn readable(socket: BorrowedFd<'_>, until: Instant) -> bool {
 }
 
 /// One reply; `None` at the end of the socket, or if it is not one.
-fn receive(socket: BorrowedFd<'_>) -> Option<(ReplyKind, Fault, Vec<Trace>)> {
-    let message = message(socket)?;
+fn receive(socket: BorrowedFd<'_>) -> Option<(ReplyKind, Fault, Vec<Trace>, Option<OwnedFd>)> {
+    let (message, fd) = message(socket)?;
     let (reply, rest) = Reply::read_from_prefix(message.as_slice()).ok()?;
     let (kind, fault) = reply.meaning()?;
     let record = |bytes: &[u8; 16]| Trace {
@@ -244,11 +281,11 @@ fn receive(socket: BorrowedFd<'_>) -> Option<(ReplyKind, Fault, Vec<Trace>)> {
         ns: u64::from_le_bytes(std::array::from_fn(|at| bytes[8 + at])),
     };
     let records = rest.as_chunks::<16>().0.iter().take(reply.traced as usize).map(record).collect();
-    Some((kind, fault, records))
+    Some((kind, fault, records, fd))
 }
 
-/// One message; `None` at the end of the socket.
-fn message(socket: BorrowedFd<'_>) -> Option<Vec<u8>> {
+/// One message with the descriptor that came with it; `None` at the end of the socket.
+fn message(socket: BorrowedFd<'_>) -> Option<(Vec<u8>, Option<OwnedFd>)> {
     // A seed keeps at most 1024 records, and tells a u64 for each entry of a batch. The end of the
     // socket, which is what mostly comes, needs no room.
     let mut message = match rustix::io::ioctl_fionread(socket) {
@@ -256,14 +293,13 @@ fn message(socket: BorrowedFd<'_>) -> Option<Vec<u8>> {
         _ => vec![0u8; REPLY_LEN + limits::ENTRIES_MAX as usize * 8],
     };
     // A seed that exits with requests unread leaves an error, which comes before what it said.
-    let mut receive = || sys::recv_with_fds(socket.as_raw(), &mut message, &mut [], false);
-    let (len, _) = match receive() {
-        Err(Errno::CONNRESET) => receive(),
+    let mut receive = || sys::recv_owned::<1>(socket, &mut message);
+    let (len, [fd]) = match receive() {
+        (Err(Errno::CONNRESET), _) => receive(),
         other => other,
-    }
-    .ok()?;
-    message.truncate(len);
-    Some(message)
+    };
+    message.truncate(len.ok()?);
+    Some((message, fd))
 }
 
 /// What an embryo answers to a batch.
@@ -286,7 +322,7 @@ pub(crate) fn results(socket: BorrowedFd<'_>, deadline: Instant) -> Answer {
     if !readable(socket, deadline) {
         return Answer::Silence;
     }
-    let Some(message) = message(socket).filter(|message| !message.is_empty()) else {
+    let Some((message, None)) = message(socket).filter(|(message, _)| !message.is_empty()) else {
         return Answer::End;
     };
     let Ok((reply, rest)) = Reply::read_from_prefix(message.as_slice()) else {

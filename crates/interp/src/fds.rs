@@ -15,6 +15,8 @@ pub(crate) struct Descriptors<'a> {
     pub(crate) control: i32,
     /// The pidfd of a seed's owner, or -1. It is closed on exec.
     pub(crate) owner: i32,
+    /// The root that mounts are made in, or -1. It is closed on exec.
+    pub(crate) root: i32,
 }
 
 impl Descriptors<'_> {
@@ -49,7 +51,7 @@ impl Descriptors<'_> {
 
     /// Moves away whatever lies at `number` and is still needed.
     fn vacate(&mut self, number: i32) -> Result<()> {
-        for own in [&mut self.control, &mut self.owner] {
+        for own in [&mut self.control, &mut self.owner, &mut self.root] {
             if *own == number {
                 *own = embryo_syscall::dupfd_cloexec(number, 0)?;
             }
@@ -90,7 +92,7 @@ impl Descriptors<'_> {
 impl Descriptors<'_> {
     /// Closes what exec would close in a clean table: for a start without an exec.
     pub(crate) fn close_own(&self) {
-        for fd in self.slots.iter().chain([&self.control, &self.owner]) {
+        for fd in self.slots.iter().chain([&self.control, &self.owner, &self.root]) {
             if embryo_syscall::fcntl_getfd(*fd) == Ok(true) {
                 let _ = embryo_syscall::close(*fd);
             }

@@ -6,13 +6,17 @@
 //! It must never decide anything; whatever can be known before the clone was decided before.
 #![no_std]
 
+mod cgroup;
 mod child;
+mod confine;
 mod fault;
 mod fds;
 #[cfg(feature = "launcher")]
 mod launcher;
 mod memory;
+mod mount;
 mod ops;
+mod privilege;
 mod registers;
 mod seccomp;
 mod signals;
@@ -28,7 +32,7 @@ pub use launcher::{Arena, End, Launch, Launched, clone3_refused, launch};
 pub use memory::Own;
 pub use ops::{Context, apply};
 pub use signals::{Dispositions, ignore_signals, reset_dispositions};
-pub use start::{Image, start};
+pub use start::{Image, News, Tell, start};
 pub use trace::{Trace, now_ns};
 pub use world::World;
 
@@ -44,11 +48,11 @@ pub unsafe fn run(
     plan: &Plan<'_>,
     context: &mut Context<'_>,
     image: &Image,
-    entering: &mut dyn FnMut(&Context<'_>),
+    tell: Tell<'_>,
 ) -> Fault {
     if let Err(fault) = apply(plan, context) {
         return fault;
     }
     // SAFETY: the caller vouches for the image and for the task.
-    unsafe { start(plan, context, image, entering) }
+    unsafe { start(plan, context, image, tell) }
 }

@@ -1,8 +1,12 @@
 //! The dispatch: one match, one line per op.
 
+use crate::cgroup;
+use crate::confine;
 use crate::fault::{Fault, Step};
 use crate::fds::Descriptors;
 use crate::memory::{self, Own};
+use crate::mount;
+use crate::privilege;
 use crate::signals::Dispositions;
 use crate::trace::{Trace, now_ns};
 use crate::world::World;
@@ -85,8 +89,12 @@ pub fn apply(plan: &Plan<'_>, context: &mut Context<'_>) -> core::result::Result
 }
 
 fn apply_one(op: &Op<'_>, context: &mut Context<'_>) -> Result<u64> {
-    let mut fds =
-        Descriptors { slots: context.slots, control: context.control, owner: context.owner };
+    let mut fds = Descriptors {
+        slots: context.slots,
+        control: context.control,
+        owner: context.owner,
+        root: context.world.root,
+    };
     let outcome = match *op {
         Op::Fail { errno } => Err(Errno::new(errno as u16)),
         Op::SetSid => done(rustix::process::setsid()),
@@ -102,6 +110,10 @@ fn apply_one(op: &Op<'_>, context: &mut Context<'_>) -> Result<u64> {
         Op::Affinity { mask } => sys::sched_set_affinity(mask),
         Op::IoPriority { value } => sys::ioprio_set(value),
         Op::TimerSlack { ns } => done(rustix::thread::set_current_timer_slack(NonZeroU64::new(ns))),
+        Op::CoreScheduling => sys::set(sys::Set::CoreCookie),
+        Op::MemoryPolicy { mode, nodes } => sys::set_mempolicy(mode, nodes),
+        Op::Privilege(op) => privilege::apply(&op),
+        Op::Cgroup(op) => cgroup::apply(&op, &fds),
         Op::ChrootPath { path } => done(rustix::process::chroot(path)),
         Op::ChrootSlot { slot } => fds.get(slot).and_then(fchdir).and_then(|()| sys::chroot_here()),
         Op::ChdirPath { path } => done(rustix::process::chdir(path)),
@@ -114,10 +126,17 @@ fn apply_one(op: &Op<'_>, context: &mut Context<'_>) -> Result<u64> {
         Op::Subreaper => done(rustix::process::set_child_subreaper(Some(Pid::INIT))),
         Op::Personality { persona } => sys::set_personality(persona).map(drop),
         Op::NoNewPrivs => done(rustix::thread::set_no_new_privs(true)),
+        Op::Confine(op) => confine::apply(&op, &fds),
         // Dispositions and mask are set at the end of the build, when no signal may be lost.
         Op::SignalIgnore { .. } | Op::SignalMask { .. } | Op::SignalDefault { .. } => Ok(()),
         // So are filter and threads: what comes before has no use for them.
         Op::Seccomp { .. } | Op::SeccompStrict | Op::Thread { .. } => Ok(()),
+        Op::Mount(ref op) => {
+            let fd = op.slot().map_or(Ok(-1), |slot| fds.get(slot))?;
+            let done = mount::apply(op, fd, &mut context.world);
+            fds.root = context.world.root;
+            done
+        }
         // The start is not applied but entered; see `start`.
         Op::ExecPath { .. } | Op::ExecSlot { .. } | Op::ExecName { .. } | Op::StartRegs { .. } => {
             Err(Errno::INVAL)
@@ -134,6 +153,7 @@ fn apply_one(op: &Op<'_>, context: &mut Context<'_>) -> Result<u64> {
         }
     };
     (context.control, context.owner) = (fds.control, fds.owner);
+    context.world.root = fds.root;
     outcome.map(|()| 0)
 }
 

@@ -12,17 +12,18 @@ pub struct World {
     pub own: u32,
     /// The directory in which the targets of mounts are looked up; -1 while that is `/`.
     pub root: i32,
+    /// Whether what is mounted in it stays in it.
+    pub private: bool,
 }
 
 impl World {
     /// Everything is still that of whoever made the task.
-    pub const INHERITED: Self = Self { own: 0, root: -1 };
+    pub const INHERITED: Self = Self { own: 0, root: -1, private: false };
 
     /// Refuses what would change a namespace that somebody else lives in, too.
     ///
     /// # Errors
     /// `EPERM` if one of these is not the task's own.
-    #[expect(dead_code, reason = "the ops that ask come with the namespaces")]
     pub(crate) const fn demand(&self, namespaces: u32) -> Result<()> {
         if self.own & namespaces == namespaces { Ok(()) } else { Err(Errno::PERM) }
     }

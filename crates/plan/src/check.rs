@@ -5,18 +5,24 @@
 //! gaps or overlaps, and whatever is unused is zero. That makes the rules short and two plans
 //! equal when their bytes are.
 
+mod privilege;
+
 use crate::filter::check_filter;
+use crate::following;
 use crate::format::{
     DataRef, ENTRY_LEN, Entry, HEADER_LEN, Header, ListRef, MAGIC, PlanFlags, VERSION,
 };
 use crate::layout::Layout;
 use crate::limits;
-use crate::op::{ArgKind, DataKind, ExecFlags, Keep, MapFlags, NO_SLOT, Op, OpCode};
+use crate::op::{ArgKind, DataKind, ExecFlags, Keep, MapFlags, MountOp, NO_SLOT, Op, OpCode};
 use crate::regset::{Regset, ranges, unsound_state};
 use crate::view::Plan;
 use core::ffi::CStr;
 use core::fmt;
 use zerocopy::FromBytes;
+
+mod confine;
+mod mount;
 
 /// Bytes that are alleged to be a plan.
 #[derive(Clone, Copy, Debug)]
@@ -121,10 +127,29 @@ pub enum Reason {
     Filter(u32, &'static str),
     /// An op that only a start by registers can do, with a start by exec.
     OnlyWithRegisters,
+    /// An op that a start by registers could not follow.
+    OnlyWithExec(OpCode),
     /// An op that is done at the start, in a batch, which has none.
     OnlyAtStart,
     /// More threads than [`limits::THREADS_MAX`].
     TooManyThreads,
+    /// More filters than [`limits::FILTERS_MAX`].
+    TooManyFilters,
+    /// A filter that never lets a call through that has to be made after it: the call, and what the
+    /// filter returns (`SECCOMP_RET_*`).
+    FilterForbids(&'static str, u32),
+    /// A second filter with a listener.
+    TwoListeners,
+    /// Several filters, or one with a listener, with a start by registers.
+    FiltersOnlyWithExec,
+    /// A rule for a ruleset that the plan does not enforce.
+    RulesetUnused,
+    /// A path of an op on mounts that does not begin at the root.
+    Relative,
+    /// A target with `..` in it, whose meaning depends on what is a link by then.
+    DotDot,
+    /// A new root that is never entered, or the reverse.
+    RootHalf,
 }
 
 impl fmt::Display for PlanError {
@@ -205,10 +230,29 @@ impl fmt::Display for Reason {
             Reason::OnlyWithRegisters => {
                 f.write_str("only a start by registers can do that: no exec would pass it")
             }
+            Reason::OnlyWithExec(code) => {
+                write!(
+                    f,
+                    "a start by registers cannot follow {}: it makes code of memory",
+                    code.name()
+                )
+            }
             Reason::OnlyAtStart => f.write_str("it is done at the start, and a batch has none"),
             Reason::TooManyThreads => {
                 write!(f, "more than {} threads besides the first", limits::THREADS_MAX)
             }
+            Reason::TooManyFilters => write!(f, "more than {} filters", limits::FILTERS_MAX),
+            Reason::FilterForbids(call, answer) => following::forbidden(f, call, *answer),
+            Reason::TwoListeners => f.write_str("at most one filter has a listener"),
+            Reason::FiltersOnlyWithExec => f.write_str(
+                "a start by registers installs one filter, and hands over no listener",
+            ),
+            Reason::RulesetUnused => {
+                f.write_str("the plan adds a rule to a ruleset that it does not enforce")
+            }
+            Reason::Relative => f.write_str("a path does not begin with /"),
+            Reason::DotDot => f.write_str("the target has .. in it"),
+            Reason::RootHalf => f.write_str("new-root and enter-root need each other"),
         }
     }
 }
@@ -240,6 +284,8 @@ impl<'a> RawPlan<'a> {
             return Err(whole(Reason::UnusedData));
         }
         seen.whole(&plan).map_err(whole)?;
+        following::check(&plan)?;
+        confine::check(&plan)?;
         Ok(plan)
     }
 
@@ -389,7 +435,7 @@ fn check_data(
     if kind == DataKind::Absent {
         return if at == DataRef::default() { Ok(()) } else { Err(Reason::NotZero) };
     }
-    if matches!(kind, DataKind::Groups | DataKind::Ranges | DataKind::Auxv)
+    if matches!(kind, DataKind::Groups | DataKind::Ranges | DataKind::Auxv | DataKind::Nodes)
         && at == DataRef::default()
     {
         return Ok(());
@@ -400,6 +446,11 @@ fn check_data(
     let bytes = cursor.take(plan, at)?;
     match kind {
         DataKind::Path => check_text(bytes, limits::PATH_BYTES_MAX, true),
+        DataKind::Absolute => {
+            check_text(bytes, limits::PATH_BYTES_MAX, true)?;
+            if bytes.first() == Some(&b'/') { Ok(()) } else { Err(Reason::Relative) }
+        }
+        DataKind::Layers => mount::check_layers(bytes),
         DataKind::Search => check_text(bytes, limits::SEARCH_BYTES_MAX, false),
         DataKind::Groups if bytes.len() % 4 != 0 || bytes.len() / 4 > limits::GROUPS_MAX => {
             Err(Reason::DataLength)
@@ -417,7 +468,13 @@ fn check_data(
             Err(Reason::DataLength)
         }
         DataKind::Filter => check_filter(bytes),
-        DataKind::CpuMask if bytes.iter().all(|byte| *byte == 0) => Err(Reason::Empty),
+        DataKind::Keyring => check_text(bytes, limits::KEYRING_NAME_BYTES_MAX, false),
+        DataKind::Nodes if bytes.len() % 8 != 0 || bytes.len() > limits::NODE_MASK_BYTES_MAX => {
+            Err(Reason::DataLength)
+        }
+        DataKind::CpuMask | DataKind::Nodes if bytes.iter().all(|byte| *byte == 0) => {
+            Err(Reason::Empty)
+        }
         _ => Ok(()),
     }
 }
@@ -457,6 +514,8 @@ fn check_range(op: &Op<'_>) -> Result<(), Reason> {
         Op::IoPriority { value } => {
             within(value >> 13 <= 3 && value & 0x1fff <= 7, "the I/O priority")
         }
+        Op::MemoryPolicy { mode, nodes } => privilege::check_policy(mode, nodes),
+        Op::Privilege(op) => privilege::check(&op),
         // All ones asks for the persona and sets none.
         Op::Personality { persona } => within(persona != u32::MAX, "the persona"),
         Op::Umask { mode } => within(mode <= 0o777, "the mode"),
@@ -508,6 +567,9 @@ fn check_range(op: &Op<'_>) -> Result<(), Reason> {
             within(clear_tid < limits::ADDRESS_END && clear_tid % 4 == 0, "the word to clear")?;
             within(mask & unblockable == 0, "the mask")
         }
+        Op::Seccomp { flags, .. } => confine::check_filter_flags(flags),
+        Op::Confine(op) => confine::check_range(&op),
+        Op::Mount(ref op) => mount::check_range(op),
         Op::StartRegs { page, regset, leave } => {
             check_regset(regset)?;
             within(page % limits::PAGE == 0 && page < limits::ADDRESS_END, "the page")?;
@@ -589,21 +651,26 @@ struct Seen {
     resource: Option<u32>,
     kinds: u128,
     threads: u32,
+    filters: confine::Filters,
     strict: bool,
+    enters: bool,
 }
 
 /// Ops of one kind exclude each other; `None` may be repeated.
 fn kind_bit(code: OpCode) -> Option<u128> {
     let same_as = match code {
-        OpCode::Fail | OpCode::PutFd | OpCode::OpenNull | OpCode::Rlimit | OpCode::Thread => {
-            return None;
-        }
-        OpCode::SeccompStrict => OpCode::Seccomp,
-        OpCode::ChrootSlot => OpCode::ChrootPath,
+        OpCode::Fail
+        | OpCode::PutFd
+        | OpCode::OpenNull
+        | OpCode::Rlimit
+        | OpCode::Thread
+        | OpCode::Seccomp
+        | OpCode::LandlockPath => return None,
+        OpCode::ChrootSlot | OpCode::EnterRoot => OpCode::ChrootPath,
         OpCode::ChdirSlot => OpCode::ChdirPath,
         other => other,
     };
-    if (0x0701..=0x0710).contains(&(code as u16)) {
+    if (0x0701..=0x0710).contains(&(code as u16)) || (0x0802..=0x0810).contains(&(code as u16)) {
         return None;
     }
     let position = OpCode::ALL.iter().position(|code| *code == same_as)?;
@@ -659,11 +726,21 @@ impl Seen {
                 return Err(Reason::TooManyThreads);
             }
             Op::Thread { .. } => self.threads += 1,
+            Op::Seccomp { .. } if self.strict => return Err(Reason::Repeated),
+            Op::Seccomp { flags, .. } => self.filters.admit(flags)?,
+            Op::SeccompStrict if self.filters.any() => return Err(Reason::Repeated),
             Op::SeccompStrict => self.strict = true,
+            Op::StartRegs { .. } if self.filters.need_exec() => {
+                return Err(Reason::FiltersOnlyWithExec);
+            }
+            Op::Mount(MountOp::EnterRoot) => self.enters = true,
             Op::ExecPath { .. } | Op::ExecSlot { .. } | Op::ExecName { .. }
                 if self.strict || self.threads > 0 =>
             {
                 return Err(Reason::OnlyWithRegisters);
+            }
+            Op::StartRegs { .. } if self.has(OpCode::Mdwe) => {
+                return Err(Reason::OnlyWithExec(OpCode::Mdwe));
             }
             Op::ControllingTty { .. } if !self.has(OpCode::SetSid) => {
                 return Err(Reason::TtyWithoutSession);
@@ -680,13 +757,16 @@ impl Seen {
         if plan.is_batch() {
             let bare = !starts && keep.is_empty() && plan.argv().count() == 0;
             let bare = bare && plan.envp().count() == 0;
-            if self.threads > 0 || self.has(OpCode::Seccomp) {
+            if self.threads > 0 || self.strict || self.filters.any() {
                 return Err(Reason::OnlyAtStart);
             }
             return if bare { Ok(()) } else { Err(Reason::BatchWithImage) };
         }
         if !starts {
             return Err(Reason::NoStart);
+        }
+        if self.has(OpCode::NewRoot) != self.enters {
+            return Err(Reason::RootHalf);
         }
         let by_registers = self.last == Some(OpCode::StartRegs);
         if by_registers && (plan.argv().next().is_some() || plan.envp().next().is_some()) {

@@ -1,12 +1,20 @@
 //! A plan in words: one line an op, and the same fields for programs.
 
+mod privilege;
+
 use crate::layout::Layout;
-use crate::names::{errno_name, resource_name, sched_policy_name, signal_name};
-use crate::op::{ExecFlags, FilterFlags, Keep, MapFlags, Op, Slot};
+use crate::names::{
+    capability_name, errno_name, memory_policy_name, resource_name, sched_policy_name,
+    securebit_name, signal_name,
+};
+use crate::op::{CgroupOp, ExecFlags, FilterFlags, Keep, MapFlags, Op, Slot};
 use crate::regset::{Regset, ranges};
 use crate::view::Plan;
 use core::ffi::CStr;
 use core::fmt;
+
+mod confine;
+mod mount;
 
 /// The value of one field of an op.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +40,12 @@ pub enum ArgText<'a> {
     Cpus(&'a [u8]),
     /// Ids, little-endian u32s.
     Ids(&'a [u8]),
+    /// Bits of a kernel interface, with the names of those that have one, from bit 0 on.
+    Bits(u64, &'static [&'static str]),
+    /// A set of capabilities; bit n is capability n, and all 64 are `all`.
+    Capabilities(u64),
+    /// Securebits flags.
+    Securebits(u32),
 }
 
 impl fmt::Display for ArgText<'_> {
@@ -56,6 +70,28 @@ impl fmt::Display for ArgText<'_> {
                 let cpus = (0..mask.len() as u32 * 8)
                     .filter(|cpu| mask[*cpu as usize / 8] >> (cpu % 8) & 1 == 1);
                 comma_separated(f, cpus, |f, cpu| write!(f, "{cpu}"))
+            }
+            ArgText::Bits(bits, names) => {
+                let set = (0..u64::BITS).filter(|bit| bits >> bit & 1 == 1);
+                comma_separated(f, set, |f, bit| match names.get(bit as usize) {
+                    Some(name) => f.write_str(name),
+                    None => write!(f, "{bit}"),
+                })
+            }
+            ArgText::Capabilities(u64::MAX) => f.write_str("all"),
+            ArgText::Capabilities(set) => {
+                let numbers = (0..64u32).filter(|number| set >> number & 1 == 1);
+                comma_separated(f, numbers, |f, number| match capability_name(number) {
+                    Some(name) => f.write_str(name),
+                    None => write!(f, "cap_{number}"),
+                })
+            }
+            ArgText::Securebits(bits) => {
+                let set = (0..32u32).filter(|bit| bits >> bit & 1 == 1);
+                comma_separated(f, set, |f, bit| match securebit_name(bit) {
+                    Some(name) => f.write_str(name),
+                    None => write!(f, "{bit}"),
+                })
             }
             ArgText::Ids(list) => {
                 let ids = list.as_chunks::<4>().0.iter().map(|id| u32::from_le_bytes(*id));
@@ -111,6 +147,23 @@ impl<'a> Op<'a> {
         let id = |id: u32| if id == u32::MAX { Word("keep") } else { Number(id.into()) };
         match *self {
             Op::SetSid | Op::Subreaper | Op::NoNewPrivs | Op::SeccompStrict | Op::DropVdso => {}
+            Op::CoreScheduling => {}
+            Op::MemoryPolicy { mode, nodes } => {
+                match memory_policy_name(mode & privilege::POLICY_MODE) {
+                    Some(name) => field("mode", Word(name)),
+                    None => field("mode", Number(mode.into())),
+                }
+                if mode & !privilege::POLICY_MODE != 0 {
+                    field("flags", Hex((mode & !privilege::POLICY_MODE).into()));
+                }
+                if !nodes.is_empty() {
+                    field("nodes", Cpus(nodes));
+                }
+            }
+            Op::Privilege(ref op) => privilege::fields(op, field),
+            Op::Cgroup(CgroupOp::Join { slot } | CgroupOp::Tie { slot }) => {
+                field("slot", ArgText::Slot(slot));
+            }
             Op::Fail { errno } => match errno_name(errno) {
                 Some(name) => field("errno", Word(name)),
                 None => field("errno", Number(errno.into())),
@@ -180,14 +233,18 @@ impl<'a> Op<'a> {
             Op::Seccomp { flags, program } => {
                 let count = program.len() / crate::filter::INSTRUCTION_BYTES;
                 field("instructions", Number(count as i64));
-                for (flag, word) in
-                    [(FilterFlags::LOG, "log"), (FilterFlags::SPEC_ALLOW, "spec-allow")]
-                {
+                for (flag, word) in [
+                    (FilterFlags::LOG, "log"),
+                    (FilterFlags::SPEC_ALLOW, "spec-allow"),
+                    (FilterFlags::LISTENER, "listener"),
+                    (FilterFlags::WAIT_KILLABLE, "wait-killable"),
+                ] {
                     if flags.contains(flag) {
                         field("how", Word(word));
                     }
                 }
             }
+            Op::Confine(op) => confine::fields(&op, field),
             Op::SignalIgnore { set } | Op::SignalMask { set } | Op::SignalDefault { set } => {
                 field("signals", Signals(set));
             }
@@ -264,6 +321,7 @@ impl<'a> Op<'a> {
                     field("clear_tid", Hex(clear_tid));
                 }
             }
+            Op::Mount(ref op) => mount::fields(op, field),
             Op::ExecPath { path, flags } => {
                 field("path", Text(path));
                 exec_flags(flags, field);

@@ -17,6 +17,7 @@ mod build;
 mod check;
 mod explain;
 mod filter;
+mod following;
 mod format;
 mod layout;
 pub mod limits;
@@ -29,14 +30,19 @@ mod view;
 pub use build::{BuildError, OwnedPlan, PlanBuilder};
 pub use check::{PlanError, RawPlan, Reason};
 pub use explain::{ArgText, Explained};
-pub use filter::{INSTRUCTION_BYTES, check_filter};
+pub use filter::{FilterOutcome, INSTRUCTION_BYTES, check_filter, filter_outcome};
 pub use format::{
     DataRef, ENTRY_LEN, Entry, HEADER_LEN, Header, ListRef, MAGIC, PlanFlags, VERSION,
 };
 pub use layout::Layout;
-pub use names::{errno_name, resource_name, sched_policy_name, signal_name};
+pub use names::{
+    capability_name, errno_name, memory_policy_name, resource_name, sched_policy_name,
+    securebit_name, signal_name,
+};
 pub use op::{
-    Access, ExecFlags, FilterFlags, Keep, MapFlags, NO_SLOT, Op, OpCode, Place, Route, Slot,
+    Access, CapSets, CgroupOp, ConfineOp, ExecFlags, FilterFlags, Keep, LANDLOCK_RIGHTS,
+    LandlockFlags, MapFlags, MountFlags, MountOp, NO_SLOT, Op, OpCode, Place, PrivilegeOp, Route,
+    Slot, Spread, layers,
 };
 pub use regset::{
     ARM_STATE_BYTES, ArmRegs, Regset, X86_COMPONENTS, X86_EXTENDED_BYTES, X86_LEGACY_BYTES,

@@ -23,6 +23,12 @@ pub const SEARCH_BYTES_MAX: usize = STRING_BYTES_MAX;
 pub const GROUPS_MAX: usize = 65_536;
 /// Bytes of a CPU mask: 8 192 CPUs, the kernel's largest `NR_CPUS`.
 pub const CPU_MASK_BYTES_MAX: usize = 1024;
+/// Bytes of a mask of memory nodes: 1 024 nodes, the kernel's largest `MAX_NUMNODES`.
+pub const NODE_MASK_BYTES_MAX: usize = 128;
+/// Bytes of a keyring's name with its NUL.
+pub const KEYRING_NAME_BYTES_MAX: usize = 256;
+/// The highest capability that has a name here; a set may hold others, up to 63.
+pub const CAPABILITY_MAX: u32 = 40;
 /// Bytes of a page: what addresses and lengths of regions are multiples of.
 pub const PAGE: u64 = 4096;
 /// Addresses in a plan are below this: what the smaller of the two machines has.
@@ -35,6 +41,8 @@ pub const AUXV_BYTES_MAX: usize = 1024;
 pub const RANGES_MAX: usize = 61;
 /// Instructions of a filter: the kernel's `BPF_MAXINSNS`.
 pub const FILTER_INSTRUCTIONS_MAX: usize = 4096;
+/// Filters of a plan.
+pub const FILTERS_MAX: u32 = 16;
 /// Threads of an image besides the first.
 pub const THREADS_MAX: u32 = 64;
 /// Bytes of the floating-point and vector state of a thread of x86_64: what the components below
@@ -46,3 +54,9 @@ pub const RESOURCES_MAX: u32 = 16;
 pub const SIGNAL_MAX: u32 = 64;
 /// The largest pid the kernel hands out (`PID_MAX_LIMIT`).
 pub const PID_MAX: u32 = 1 << 22;
+/// Bytes of the path of an overlay's layer with its NUL: what fsconfig(2) takes of a string.
+pub const LAYER_BYTES_MAX: usize = 256;
+/// Layers of an overlay, with its upper and work directory: the kernel's `OVL_MAX_STACK`.
+pub const LAYERS_MAX: usize = 500;
+/// Bytes of a file that is made from a grant.
+pub const FILE_BYTES_MAX: u64 = 1 << 30;

@@ -77,6 +77,87 @@ pub const fn sched_policy_name(policy: u32) -> Option<&'static str> {
     })
 }
 
+/// The name of a capability as capabilities(7) has it, in lower case; `None` for numbers that it has
+/// not.
+#[must_use]
+pub const fn capability_name(capability: u32) -> Option<&'static str> {
+    Some(match capability {
+        0 => "cap_chown",
+        1 => "cap_dac_override",
+        2 => "cap_dac_read_search",
+        3 => "cap_fowner",
+        4 => "cap_fsetid",
+        5 => "cap_kill",
+        6 => "cap_setgid",
+        7 => "cap_setuid",
+        8 => "cap_setpcap",
+        9 => "cap_linux_immutable",
+        10 => "cap_net_bind_service",
+        11 => "cap_net_broadcast",
+        12 => "cap_net_admin",
+        13 => "cap_net_raw",
+        14 => "cap_ipc_lock",
+        15 => "cap_ipc_owner",
+        16 => "cap_sys_module",
+        17 => "cap_sys_rawio",
+        18 => "cap_sys_chroot",
+        19 => "cap_sys_ptrace",
+        20 => "cap_sys_pacct",
+        21 => "cap_sys_admin",
+        22 => "cap_sys_boot",
+        23 => "cap_sys_nice",
+        24 => "cap_sys_resource",
+        25 => "cap_sys_time",
+        26 => "cap_sys_tty_config",
+        27 => "cap_mknod",
+        28 => "cap_lease",
+        29 => "cap_audit_write",
+        30 => "cap_audit_control",
+        31 => "cap_setfcap",
+        32 => "cap_mac_override",
+        33 => "cap_mac_admin",
+        34 => "cap_syslog",
+        35 => "cap_wake_alarm",
+        36 => "cap_block_suspend",
+        37 => "cap_audit_read",
+        38 => "cap_perfmon",
+        39 => "cap_bpf",
+        40 => "cap_checkpoint_restore",
+        _ => return None,
+    })
+}
+
+/// The name of a securebits flag by its bit, as setpriv(1) has it.
+#[must_use]
+pub const fn securebit_name(bit: u32) -> Option<&'static str> {
+    Some(match bit {
+        0 => "noroot",
+        1 => "noroot_locked",
+        2 => "no_setuid_fixup",
+        3 => "no_setuid_fixup_locked",
+        4 => "keep_caps",
+        5 => "keep_caps_locked",
+        6 => "no_cap_ambient_raise",
+        7 => "no_cap_ambient_raise_locked",
+        _ => return None,
+    })
+}
+
+/// The name of an `MPOL_*` number without its flags, in lower case.
+#[must_use]
+pub const fn memory_policy_name(mode: u32) -> Option<&'static str> {
+    Some(match mode {
+        0 => "default",
+        1 => "preferred",
+        2 => "bind",
+        3 => "interleave",
+        4 => "local",
+        5 => "preferred-many",
+        6 => "weighted-interleave",
+        _ => return None,
+    })
+}
+
 /// The name of an errno that launching a process can meet; `None` for others.
 #[must_use]
 pub const fn errno_name(errno: u32) -> Option<&'static str> {
@@ -132,6 +213,7 @@ pub const fn errno_name(errno: u32) -> Option<&'static str> {
         88 => "ENOTSOCK",
         90 => "EMSGSIZE",
         95 => "EOPNOTSUPP",
+        97 => "EAFNOSUPPORT",
         104 => "ECONNRESET",
         105 => "ENOBUFS",
         109 => "ETOOMANYREFS",
@@ -142,6 +224,8 @@ pub const fn errno_name(errno: u32) -> Option<&'static str> {
         122 => "EDQUOT",
         125 => "ECANCELED",
         126 => "ENOKEY",
+        127 => "EKEYEXPIRED",
+        128 => "EKEYREVOKED",
         _ => return None,
     })
 }

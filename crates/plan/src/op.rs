@@ -4,10 +4,20 @@
 //! Adding an op touches, in this crate: one row of the table below, one variant of [`Op`], its arm
 //! in [`Op::decode`] and in [`Op::parts`], and its range check in `check.rs`.
 
+mod cgroup;
+mod confine;
+mod mount;
+mod privilege;
+
 use crate::format::{DataRef, Entry};
 use crate::view::Plan;
 use bitflags::bitflags;
 use core::ffi::CStr;
+
+pub use cgroup::CgroupOp;
+pub use confine::{ConfineOp, LANDLOCK_RIGHTS, LandlockFlags};
+pub use mount::{MountFlags, MountOp, Spread, layers};
+pub use privilege::{CapSets, PrivilegeOp};
 
 /// A grant's name inside a plan: an index into the grants that a spawn brings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,6 +70,10 @@ pub(crate) enum DataKind {
     Layout,
     Auxv,
     Filter,
+    Absolute,
+    Layers,
+    Keyring,
+    Nodes,
 }
 
 /// What an entry of one code must look like.
@@ -171,6 +185,13 @@ op_codes! {
     TimerSlack = 0x0307 "timer-slack" Direct 50..=55
         { slot: false, flags: 0, args: [U64 Zero Zero Zero], data: [Absent Absent] }
 
+    /// prctl(2) PR_SCHED_CORE, a new cookie.
+    CoreScheduling = 0x0308 "core-scheduling" Seed 50..=55
+        { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Absent Absent] }
+    /// set_mempolicy(2).
+    MemoryPolicy = 0x0309 "memory-policy" Seed 50..=55
+        { slot: false, flags: 0, args: [U32 Zero Zero Zero], data: [Nodes Absent] }
+
     /// chroot(2) to a path.
     ChrootPath = 0x0401 "chroot" Direct 60..=60
         { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Path Absent] }
@@ -213,10 +234,41 @@ op_codes! {
     /// seccomp(2) with a filter. Through the seed: a filter may kill with a core dump, which before
     /// Linux 5.16 ends everybody who shares the memory.
     Seccomp = 0x0508 "seccomp" Seed 98..=98
-        { slot: false, flags: 3, args: [Zero Zero Zero Zero], data: [Filter Absent] }
+        { slot: false, flags: 15, args: [Zero Zero Zero Zero], data: [Filter Absent] }
     /// seccomp(2), strict mode.
     SeccompStrict = 0x0509 "seccomp-strict" Seed 98..=98
         { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Absent Absent] }
+
+    /// prctl(2) PR_CAPBSET_DROP of everything else. Before the ids, whose change takes CAP_SETPCAP.
+    BoundingSet = 0x0510 "bounding-set" Seed 69..=69
+        { slot: false, flags: 0, args: [U64 Zero Zero Zero], data: [Absent Absent] }
+    /// prctl(2) PR_SET_SECUREBITS. Before the ids, as well.
+    Securebits = 0x0511 "securebits" Seed 69..=69
+        { slot: false, flags: 0, args: [U32 Zero Zero Zero], data: [Absent Absent] }
+    /// prctl(2) PR_SET_KEEPCAPS. Before the uid, with which they would go.
+    KeepCapabilities = 0x0512 "keep-capabilities" Seed 69..=71
+        { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Absent Absent] }
+    /// capset(2).
+    Capabilities = 0x0513 "capabilities" Seed 73..=73
+        { slot: false, flags: 7, args: [U64 U64 U64 Zero], data: [Absent Absent] }
+    /// prctl(2) PR_CAP_AMBIENT. After `capabilities`, of which it has to be a part.
+    Ambient = 0x0514 "ambient" Seed 74..=74
+        { slot: false, flags: 0, args: [U64 Zero Zero Zero], data: [Absent Absent] }
+    /// keyctl(2) KEYCTL_JOIN_SESSION_KEYRING. After the ids, whose it is.
+    SessionKeyring = 0x0515 "session-keyring" Seed 75..=85
+        { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Keyring Absent] }
+    /// prctl(2) PR_SET_MDWE. Through the seed: it sticks to the memory.
+    Mdwe = 0x0516 "mdwe" Seed 75..=85
+        { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Absent Absent] }
+    /// prctl(2) PR_SET_THP_DISABLE. Through the seed, as well.
+    ThpDisable = 0x0517 "thp-disable" Seed 75..=85
+        { slot: false, flags: 1, args: [Zero Zero Zero Zero], data: [Absent Absent] }
+    /// landlock_restrict_self(2).
+    Landlock = 0x0520 "landlock" Seed 96..=96
+        { slot: true, flags: 7, args: [Zero Zero Zero Zero], data: [Absent Absent] }
+    /// landlock_add_rule(2). After the root and the credentials, with which its path is found.
+    LandlockPath = 0x0521 "landlock-path" Seed 94..=95
+        { slot: true, flags: 0, args: [U64 Zero Zero Zero], data: [Path Absent] }
 
     /// Signals that stay ignored across exec.
     SignalIgnore = 0x0601 "signal-ignore" Direct 95..=95
@@ -278,6 +330,65 @@ op_codes! {
     DropVdso = 0x0710 "drop-vdso" Seed 87..=93
         { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Absent Absent] }
 
+    /// A new root, empty.
+    NewRoot = 0x0801 "new-root" Seed 56..=56
+        { slot: false, flags: 0, args: [U64 U32 U64 Zero], data: [Absent Absent] }
+    /// open_tree(2) and move_mount(2).
+    Bind = 0x0802 "bind" Seed 57..=59
+        { slot: false, flags: 63, args: [Zero Zero Zero Zero], data: [Absolute Absolute] }
+    /// The same of a grant.
+    BindSlot = 0x0803 "bind-fd" Seed 57..=59
+        { slot: true, flags: 47, args: [Zero Zero Zero Zero], data: [Absolute Absent] }
+    /// The same with the owners that a granted user namespace maps.
+    BindMapped = 0x0804 "bind-mapped" Seed 57..=59
+        { slot: true, flags: 63, args: [Zero Zero Zero Zero], data: [Absolute Absolute] }
+    /// tmpfs(5).
+    Tmpfs = 0x0805 "tmpfs" Seed 57..=59
+        { slot: false, flags: 15, args: [U64 U32 U64 Zero], data: [Absolute Absent] }
+    /// proc(5).
+    Proc = 0x0806 "proc" Seed 57..=59
+        { slot: false, flags: 1025, args: [U32 Zero Zero Zero], data: [Absolute Absent] }
+    /// pts(4).
+    Devpts = 0x0807 "devpts" Seed 57..=59
+        { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Absolute Absent] }
+    /// mq_overview(7).
+    Mqueue = 0x0808 "mqueue" Seed 57..=59
+        { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Absolute Absent] }
+    /// Overlayfs.
+    Overlay = 0x0809 "overlay" Seed 57..=59
+        { slot: false, flags: 463, args: [Zero Zero Zero Zero], data: [Layers Absolute] }
+    /// symlink(2).
+    Symlink = 0x080a "symlink" Seed 57..=59
+        { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Path Absolute] }
+    /// mkdir(2).
+    Directory = 0x080b "directory" Seed 57..=59
+        { slot: false, flags: 0, args: [U32 Zero Zero Zero], data: [Absolute Absent] }
+    /// A file with the contents of a grant.
+    FileSlot = 0x080c "file-fd" Seed 57..=59
+        { slot: true, flags: 527, args: [U32 Zero Zero Zero], data: [Absolute Absent] }
+    /// chmod(2).
+    Chmod = 0x080d "chmod" Seed 57..=59
+        { slot: false, flags: 0, args: [U32 Zero Zero Zero], data: [Absolute Absent] }
+    /// mount_setattr(2): propagation.
+    Propagation = 0x080e "propagation" Seed 57..=59
+        { slot: false, flags: 32, args: [U32 Zero Zero Zero], data: [Absolute Absent] }
+    /// mount_setattr(2): attributes.
+    Attributes = 0x080f "mount-attributes" Seed 57..=59
+        { slot: false, flags: 47, args: [U32 Zero Zero Zero], data: [Absolute Absent] }
+    /// umount2(2).
+    Unmount = 0x0810 "unmount" Seed 57..=59
+        { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Absolute Absent] }
+    /// pivot_root(2).
+    EnterRoot = 0x0811 "enter-root" Seed 60..=60
+        { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Absent Absent] }
+    /// A granted cgroup, before there is anything that it would count. Through the seed: a frozen one
+    /// blocks, and whoever is in it is killed with it.
+    CgroupJoin = 0x0a01 "cgroup" Seed 2..=2
+        { slot: true, flags: 0, args: [Zero Zero Zero Zero], data: [Absent Absent] }
+    /// A guardian, before anything else can be left behind.
+    Tie = 0x0a02 "tie" Seed 2..=2
+        { slot: true, flags: 0, args: [Zero Zero Zero Zero], data: [Absent Absent] }
+
     /// execve(2).
     ExecPath = 0x0f01 "exec" Direct 100..=100
         { slot: false, flags: 1, args: [Zero Zero Zero Zero], data: [Path Absent] }
@@ -315,6 +426,12 @@ bitflags! {
         /// Speculative store bypass is not turned off (`SECCOMP_FILTER_FLAG_SPEC_ALLOW`, Linux
         /// 4.17).
         const SPEC_ALLOW = 2;
+        /// The filter has a listener, which is handed to the owner before the image is executed
+        /// (`SECCOMP_FILTER_FLAG_NEW_LISTENER`, Linux 5.0). At most one filter of a process has one.
+        const LISTENER = 4;
+        /// Of a filter with a listener: once the listener has received a call, its caller is
+        /// woken by nothing but a fatal signal (`SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV`, Linux 5.19).
+        const WAIT_KILLABLE = 8;
     }
 
     /// How a region is mapped.
@@ -463,6 +580,16 @@ pub enum Op<'a> {
         /// Nanoseconds.
         ns: u64,
     },
+    /// A core-scheduling cookie of its own: only who has it runs on the same core at the same time;
+    /// prctl(2).
+    CoreScheduling,
+    /// Where its memory comes from; set_mempolicy(2).
+    MemoryPolicy {
+        /// `MPOL_*`, with its flags.
+        mode: u32,
+        /// Bit n, little-endian, is node n; empty for the modes that take none.
+        nodes: &'a [u8],
+    },
     /// Root directory by path; chroot(2).
     ChrootPath {
         /// The directory.
@@ -527,7 +654,8 @@ pub enum Op<'a> {
     NoNewPrivs,
     /// A filter of system calls, installed last of all; seccomp(2). Needs [`Op::NoNewPrivs`] or
     /// `CAP_SYS_ADMIN`. What is called after it has to pass it: execve(2) or execveat(2), and in a
-    /// start by registers rt_sigreturn(2).
+    /// start by registers rt_sigreturn(2). A plan may have several, which are installed in their
+    /// order: of what they say the kernel does the most restrictive, and of equals the later.
     Seccomp {
         /// How.
         flags: FilterFlags,
@@ -537,6 +665,8 @@ pub enum Op<'a> {
     /// read(2), write(2), _exit(2) and rt_sigreturn(2), and death by SIGKILL for any other call;
     /// seccomp(2). For a start by registers alone, since no exec passes it.
     SeccompStrict,
+    /// What confines the image to a part of what its user may do.
+    Confine(ConfineOp<'a>),
     /// Signals that the image finds ignored; bit n-1 is signal n.
     SignalIgnore {
         /// The set.
@@ -720,6 +850,12 @@ pub enum Op<'a> {
         /// [`crate::Regset`].
         regset: &'a [u8],
     },
+    /// What is mounted where.
+    Mount(MountOp<'a>),
+    /// Capabilities and what else a process may do.
+    Privilege(PrivilegeOp<'a>),
+    /// Cgroup and guardian.
+    Cgroup(CgroupOp),
     /// Start a file by path; execve(2).
     ExecPath {
         /// The file.
@@ -767,7 +903,8 @@ impl<'a> Op<'a> {
         let bytes = |at: DataRef| plan.data(at);
         let text = |at: DataRef| plan.c_str(at);
         let [first, second] = entry.data;
-        Some(match OpCode::from_number(entry.code.get())? {
+        let code = OpCode::from_number(entry.code.get())?;
+        Some(match code {
             OpCode::Fail => Op::Fail { errno: a as u32 },
             OpCode::SetSid => Op::SetSid,
             OpCode::SetPgid => Op::SetPgid { pgid: a as u32 },
@@ -789,6 +926,8 @@ impl<'a> Op<'a> {
             OpCode::Affinity => Op::Affinity { mask: bytes(first)? },
             OpCode::IoPriority => Op::IoPriority { value: a as u32 },
             OpCode::TimerSlack => Op::TimerSlack { ns: a },
+            OpCode::CoreScheduling => Op::CoreScheduling,
+            OpCode::MemoryPolicy => Op::MemoryPolicy { mode: a as u32, nodes: bytes(first)? },
             OpCode::ChrootPath => Op::ChrootPath { path: text(first)? },
             OpCode::ChrootSlot => Op::ChrootSlot { slot },
             OpCode::ChdirPath => Op::ChdirPath { path: text(first)? },
@@ -806,6 +945,9 @@ impl<'a> Op<'a> {
                 program: bytes(first)?,
             },
             OpCode::SeccompStrict => Op::SeccompStrict,
+            code @ (OpCode::Landlock | OpCode::LandlockPath) => {
+                Op::Confine(ConfineOp::decode(code, entry, slot, text(first))?)
+            }
             OpCode::SignalIgnore => Op::SignalIgnore { set: a },
             OpCode::SignalMask => Op::SignalMask { set: a },
             OpCode::SignalDefault => Op::SignalDefault { set: a },
@@ -837,6 +979,32 @@ impl<'a> Op<'a> {
                 Op::StartRegs { page: a, regset: bytes(first)?, leave: bytes(second)? }
             }
             OpCode::Thread => Op::Thread { mask: a, clear_tid: b, regset: bytes(first)? },
+            code @ (OpCode::NewRoot
+            | OpCode::Bind
+            | OpCode::BindSlot
+            | OpCode::BindMapped
+            | OpCode::Tmpfs
+            | OpCode::Proc
+            | OpCode::Devpts
+            | OpCode::Mqueue
+            | OpCode::Overlay
+            | OpCode::Symlink
+            | OpCode::Directory
+            | OpCode::FileSlot
+            | OpCode::Chmod
+            | OpCode::Propagation
+            | OpCode::Attributes
+            | OpCode::Unmount
+            | OpCode::EnterRoot) => Op::Mount(MountOp::decode(code, entry, plan)?),
+            OpCode::BoundingSet
+            | OpCode::Securebits
+            | OpCode::KeepCapabilities
+            | OpCode::Capabilities
+            | OpCode::Ambient
+            | OpCode::SessionKeyring
+            | OpCode::Mdwe
+            | OpCode::ThpDisable => Op::Privilege(PrivilegeOp::decode(code, entry, plan)?),
+            OpCode::CgroupJoin | OpCode::Tie => Op::Cgroup(CgroupOp::decode(code, entry)?),
             OpCode::ExecPath => Op::ExecPath { path: text(first)?, flags: exec },
             OpCode::ExecSlot => Op::ExecSlot { slot, flags: exec },
             OpCode::ExecName => {
@@ -863,6 +1031,8 @@ impl<'a> Op<'a> {
             Op::Affinity { .. } => OpCode::Affinity,
             Op::IoPriority { .. } => OpCode::IoPriority,
             Op::TimerSlack { .. } => OpCode::TimerSlack,
+            Op::CoreScheduling => OpCode::CoreScheduling,
+            Op::MemoryPolicy { .. } => OpCode::MemoryPolicy,
             Op::ChrootPath { .. } => OpCode::ChrootPath,
             Op::ChrootSlot { .. } => OpCode::ChrootSlot,
             Op::ChdirPath { .. } => OpCode::ChdirPath,
@@ -877,6 +1047,7 @@ impl<'a> Op<'a> {
             Op::NoNewPrivs => OpCode::NoNewPrivs,
             Op::Seccomp { .. } => OpCode::Seccomp,
             Op::SeccompStrict => OpCode::SeccompStrict,
+            Op::Confine(op) => op.code(),
             Op::SignalIgnore { .. } => OpCode::SignalIgnore,
             Op::SignalMask { .. } => OpCode::SignalMask,
             Op::SignalDefault { .. } => OpCode::SignalDefault,
@@ -898,6 +1069,9 @@ impl<'a> Op<'a> {
             Op::DropVdso => OpCode::DropVdso,
             Op::StartRegs { .. } => OpCode::StartRegs,
             Op::Thread { .. } => OpCode::Thread,
+            Op::Mount(op) => op.code(),
+            Op::Privilege(op) => op.code(),
+            Op::Cgroup(op) => op.code(),
             Op::ExecPath { .. } => OpCode::ExecPath,
             Op::ExecSlot { .. } => OpCode::ExecSlot,
             Op::ExecName { .. } => OpCode::ExecName,
@@ -923,6 +1097,12 @@ impl<'a> Op<'a> {
         };
         match *self {
             Op::SetSid | Op::Subreaper | Op::NoNewPrivs | Op::SeccompStrict | Op::DropVdso => none,
+            Op::CoreScheduling => none,
+            Op::MemoryPolicy { mode, nodes } => {
+                Parts { args: [mode.into(), 0, 0, 0], ..data(nodes) }
+            }
+            Op::Privilege(op) => op.parts(),
+            Op::Cgroup(op) => op.parts(),
             Op::Fail { errno } => one(errno.into()),
             Op::SetPgid { pgid } => one(pgid.into()),
             Op::ControllingTty { slot: at }
@@ -957,6 +1137,7 @@ impl<'a> Op<'a> {
             Op::DeathSignal { signal } => one(signal.into()),
             Op::Personality { persona } => one(persona.into()),
             Op::Seccomp { flags, program } => Parts { flags: flags.bits(), ..data(program) },
+            Op::Confine(op) => op.parts(),
             Op::SignalIgnore { set } | Op::SignalMask { set } | Op::SignalDefault { set } => {
                 one(set)
             }
@@ -994,6 +1175,7 @@ impl<'a> Op<'a> {
             Op::Thread { mask, clear_tid, regset } => {
                 Parts { args: [mask, clear_tid, 0, 0], ..data(regset) }
             }
+            Op::Mount(op) => op.parts(),
             Op::ExecPath { path, flags } => {
                 Parts { flags: flags.bits(), ..data(path.to_bytes_with_nul()) }
             }

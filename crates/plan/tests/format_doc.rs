@@ -4,6 +4,8 @@
 //! looking at the table it came from: a row that agrees only with our own table could agree with
 //! a mistake.
 
+#[path = "format_doc/mount.rs"]
+mod mount;
 mod raw;
 
 use embryo_plan::{
@@ -105,8 +107,10 @@ fn sample(code: OpCode) -> Op<'static> {
         OpCode::StartRegs => Op::StartRegs { page: PAGE, regset: &[0; 160], leave: &RANGE },
         OpCode::Thread => Op::Thread { mask: 1, clear_tid: 4, regset: &[0; 160] },
         OpCode::ExecPath => Op::ExecPath { path: c"/", flags },
+        _ if (0x0801..=0x08ff).contains(&(code as u16)) => Op::Mount(mount::sample(code)),
         OpCode::ExecSlot => Op::ExecSlot { slot, flags },
         OpCode::ExecName => Op::ExecName { name: c"a", search: c"/", flags },
+        _ => panic!("{} has no sample", code.name()),
     }
 }
 
@@ -132,6 +136,12 @@ fn around(op: &Op<'_>) -> (Raw, usize) {
             plan.op(&Op::ChdirPath { path: c"/" });
         }
         OpCode::ChdirPath | OpCode::ChdirSlot => keep -= Keep::CWD,
+        OpCode::NewRoot | OpCode::EnterRoot => {
+            keep -= Keep::CWD;
+            plan.op(&Op::ChdirPath { path: c"/" });
+            let other = if code == OpCode::NewRoot { OpCode::EnterRoot } else { OpCode::NewRoot };
+            plan.op(&sample(other));
+        }
         OpCode::Umask => keep -= Keep::UMASK,
         OpCode::SignalDefault => keep |= Keep::IGNORED_SIGNALS,
         _ => {}
@@ -199,6 +209,8 @@ fn shape(code: OpCode) -> [String; 4] {
         let probes =
             [&b"a\0"[..], b"\0", &[1; 12], &[1; 8], &RANGE, &[0; 160], &[0; 280], &long, &LAYOUT];
         match (probes.map(holds).map(u8::from), holds(&FILTER)) {
+            ([0, 0, 0, 0, 0, 0, 0, 0, 0], false) if holds(b"/c\0/d\0") => "layers",
+            ([0, 0, 0, 0, 0, 0, 0, 0, 0], false) if holds(b"/c\0") => "absolute",
             ([1, 0, 0, 0, 0, 0, 0, 1, 0], false) => "path",
             ([1, 1, 0, 0, 0, 0, 0, 1, 0], false) => "search",
             ([1, 0, 0, 0, 0, 0, 0, 0, 0], false) => "name",
@@ -259,7 +271,7 @@ fn every_limit_stands_there_with_its_value() {
     let source = include_str!("../src/limits.rs");
     let names = source.lines().filter_map(|line| line.strip_prefix("pub const "));
     let names: Vec<_> = names.filter_map(|line| line.split(':').next()).collect();
-    let values: [(&str, u64); 22] = [
+    let values: [(&str, u64); 25] = [
         ("PLAN_BYTES_MAX", limits::PLAN_BYTES_MAX as u64),
         ("ENTRIES_MAX", limits::ENTRIES_MAX.into()),
         ("SLOTS_MAX", limits::SLOTS_MAX.into()),
@@ -282,6 +294,9 @@ fn every_limit_stands_there_with_its_value() {
         ("RESOURCES_MAX", limits::RESOURCES_MAX.into()),
         ("SIGNAL_MAX", limits::SIGNAL_MAX.into()),
         ("PID_MAX", limits::PID_MAX.into()),
+        ("LAYER_BYTES_MAX", limits::LAYER_BYTES_MAX as u64),
+        ("LAYERS_MAX", limits::LAYERS_MAX as u64),
+        ("FILE_BYTES_MAX", limits::FILE_BYTES_MAX),
     ];
     assert_eq!(values.map(|(name, _)| name)[..], names, "left: this test; right: limits.rs");
     let rows = table("| limit | value |");

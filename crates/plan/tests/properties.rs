@@ -5,6 +5,8 @@
 
 #[path = "properties/memory.rs"]
 mod memory;
+#[path = "properties/mount.rs"]
+mod mount;
 mod raw;
 mod reencode;
 
@@ -36,6 +38,7 @@ enum Given {
     StartRegs(u64, Vec<u8>, Vec<u8>),
     Thread(u64, u64, Vec<u8>),
     Seccomp(FilterFlags, Vec<u8>),
+    Mount(mount::Mounted),
 }
 
 impl Given {
@@ -56,6 +59,7 @@ impl Given {
                 Op::Thread { mask: *mask, clear_tid: *clear_tid, regset }
             }
             Given::Seccomp(flags, program) => Op::Seccomp { flags: *flags, program },
+            Given::Mount(mounted) => mounted.op(),
         }
     }
 }
@@ -183,7 +187,7 @@ fn resources() -> impl Strategy<Value = Vec<Given>> {
         .prop_map(|(a, b, c, d, e, f, g)| [a, b, c, d, e, f, g].concat())
 }
 
-/// Root, working directory and umask, and which of them are kept.
+/// Mounts, root, working directory and umask, and which of them are kept.
 fn places() -> impl Strategy<Value = (Vec<Given>, Keep)> {
     let root = prop_oneof![
         path().prop_map(|path| Given::Path(OpCode::ChrootPath, path)),
@@ -194,12 +198,18 @@ fn places() -> impl Strategy<Value = (Vec<Given>, Keep)> {
         plain(slot().prop_map(|slot| Op::ChdirSlot { slot })),
     ];
     let umask = plain((0u32..=0o777).prop_map(|mode| Op::Umask { mode }));
-    (of((of(root), cwd)), of(umask)).prop_map(|(places, umask)| {
+    (of((of(root), cwd)), of(umask), mount::mounts()).prop_map(|(places, umask, mounts)| {
+        let (mut mounts, new_root) = mounts;
+        let (mut root, mut cwd) = places.map_or((None, None), |(root, cwd)| (root, Some(cwd)));
+        if new_root {
+            root = None;
+            cwd = cwd.or(Some(Given::Plain(Op::ChdirPath { path: c"/" })));
+        }
         let mut keep = Keep::empty();
-        keep.set(Keep::CWD, places.is_none());
+        keep.set(Keep::CWD, cwd.is_none());
         keep.set(Keep::UMASK, umask.is_none());
-        let (root, cwd) = places.map_or((None, None), |(root, cwd)| (root, Some(cwd)));
-        (root.into_iter().chain(cwd).chain(umask).collect(), keep)
+        mounts.extend(root.into_iter().chain(cwd).chain(umask));
+        (mounts, keep)
     })
 }
 

@@ -4,6 +4,8 @@
 
 #[path = "rejections/memory.rs"]
 mod memory;
+#[path = "rejections/mount.rs"]
+mod mount;
 mod raw;
 
 use embryo_plan::{
@@ -410,6 +412,7 @@ fn every_reason_is_provoked_and_names_its_entry() {
     order_cases(&mut cases);
     range_cases(&mut cases);
     memory::cases(&mut cases);
+    mount::cases(&mut cases);
 
     let source = include_str!("../src/check.rs");
     let (_, rest) = source.split_once("pub enum Reason {").expect("the reasons stand there");

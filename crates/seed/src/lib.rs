@@ -8,11 +8,12 @@
 //! them. It must never outlive a start: it becomes the image or it exits.
 #![no_std]
 
+mod guard;
 mod serve;
 mod wire;
 
 pub use serve::{CONTROL_FD, Memory, serve};
 pub use wire::{
-    GRANTS_PER_MESSAGE, INLINE_PLAN_MAX, REPLY_LEN, REQUEST_LEN, Reply, ReplyKind, Request,
-    RequestFlags, RequestKind, SEED_NAME,
+    GRANTS_PER_MESSAGE, GUARD_NAME, INLINE_PLAN_MAX, Order, REPLY_LEN, REQUEST_LEN, Reply,
+    ReplyKind, Request, RequestFlags, RequestKind, SEED_NAME,
 };

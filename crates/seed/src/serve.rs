@@ -1,11 +1,12 @@
 //! The receive loop: one request, its grants, then the interpreter.
 
+use crate::guard::{Guard, guard};
 use crate::wire::{
     GRANTS_PER_MESSAGE, INLINE_PLAN_MAX, REQUEST_LEN, Reply, Request, RequestFlags, RequestKind,
     SEED_NAME,
 };
 use core::ffi::{CStr, c_char, c_void};
-use embryo_interp::{Context, Dispositions, Fault, Image, Own, Step, Trace, World};
+use embryo_interp::{Context, Dispositions, Fault, Image, News, Own, Step, Trace, World};
 use embryo_plan::{Op, OpCode, Plan, limits};
 use embryo_syscall::{self as sys, Deadline, Errno, Sibling};
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -294,6 +295,13 @@ impl Seed {
         }
         self.set_deadline(request.timeout_ns);
         let slots = self.begin(&request, slots).map_err(seed)?;
+        if request.kind == RequestKind::Guard as u32 {
+            let parent = slots.first().copied().unwrap_or(-1);
+            let Self { control, owner, .. } = *self;
+            // It outlives what it was asked within.
+            let ready = || self.set_deadline(0);
+            guard(Guard { control, owner, parent }, plan.bytes(), ready);
+        }
         let bytes = plan.bytes();
         let view = Plan::split(bytes).ok_or(seed(Errno::BADMSG))?;
         if view.slots() as usize != slots.len() {
@@ -374,8 +382,9 @@ impl Seed {
         let message = message.get(..len).ok_or(Errno::BADMSG)?;
         let (request, rest) = Request::read_from_prefix(message).map_err(|_| Errno::BADMSG)?;
         let known =
-            [RequestKind::Launch as u32, RequestKind::Apply as u32, RequestKind::Hatch as u32]
-                .contains(&request.kind);
+            [RequestKind::Launch, RequestKind::Apply, RequestKind::Hatch, RequestKind::Guard]
+                .iter()
+                .any(|kind| *kind as u32 == request.kind);
         if request.magic != Request::MAGIC || !known {
             return Err(Errno::BADMSG);
         }
@@ -462,7 +471,11 @@ impl Seed {
         let start = plan.ops().last().flatten();
         // An owner that hears nothing of this knows that a socket which ends is that of a seed
         // that died.
-        let mut entering = |context: &Context<'_>| {
+        let mut tell = |context: &Context<'_>, news| {
+            if let News::Listening(index, fd) = news {
+                let reply = Reply::listening(index);
+                return sys::send_with_fds(context.control, reply.as_bytes(), &[], &[fd]);
+            }
             let records = context.trace.get(..context.traced).unwrap_or(&[]);
             if let (Some(deadline), Some(Op::StartRegs { .. })) = (self.deadline, start) {
                 // Nothing can block any more, and no exec will delete it.
@@ -471,9 +484,10 @@ impl Seed {
             let reply = Reply::entering(records.len());
             let _ = sys::send_with_fds(context.control, reply.as_bytes(), bytes_of(records), &[]);
             *sent = records.len();
+            Ok(())
         };
         // SAFETY: the caller vouches for the image and the task.
-        Err(unsafe { embryo_interp::run(plan, context, &image, &mut entering) })
+        Err(unsafe { embryo_interp::run(plan, context, &image, &mut tell) })
     }
 }
 

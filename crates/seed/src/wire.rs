@@ -31,7 +31,26 @@ pub enum RequestKind {
     Apply = 3,
     /// Make embryos: copies of this seed, each with a socket of its own.
     Hatch = 4,
+    /// Guard something until the owner ends or lets go of it; see [`Order`]. The directory of a
+    /// cgroup may come with it, in which one is to be made then. Its name, and pairs of a file and what
+    /// to write to it, stand where a plan would: strings, each with its NUL.
+    Guard = 16,
 }
+
+/// What is said to a guardian, one byte each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Order {
+    /// By a process that it is to kill in the end, with its pidfd; the same byte is the answer.
+    Tie = 1,
+    /// It is the end.
+    End = 2,
+    /// Kill nobody: only remove the cgroup when it is empty.
+    Release = 3,
+}
+
+/// The name (`comm`) of a guardian.
+pub const GUARD_NAME: &core::ffi::CStr = c"embryo:guard";
 
 /// Bits of [`Request::flags`].
 #[derive(Clone, Copy, Debug)]
@@ -105,6 +124,9 @@ pub enum ReplyKind {
     /// An embryo was made: its pid stands in `index`, and with the message come its pidfd and the
     /// owner's end of its socket.
     Hatched = 4,
+    /// A filter was installed; with the message comes its listener. Between [`ReplyKind::Entering`] and
+    /// the image.
+    Listening = 5,
 }
 
 /// The head of a reply; trace records or results follow.
@@ -142,6 +164,12 @@ impl Reply {
         Self { kind: ReplyKind::Hatched as u32, index: pid as u32, ..Self::default() }
     }
 
+    /// The filter of op `index` has a listener.
+    #[must_use]
+    pub fn listening(index: u32) -> Self {
+        Self { kind: ReplyKind::Listening as u32, index, ..Self::default() }
+    }
+
     /// A fault.
     #[must_use]
     pub fn fault(fault: Fault, traced: usize) -> Self {
@@ -163,6 +191,7 @@ impl Reply {
             2 => Some((ReplyKind::Fault, fault)),
             3 => Some((ReplyKind::Done, fault)),
             4 => Some((ReplyKind::Hatched, fault)),
+            5 => Some((ReplyKind::Listening, fault)),
             _ => None,
         }
     }

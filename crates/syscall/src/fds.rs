@@ -5,8 +5,9 @@ use crate::raw::syscall;
 use crate::{Errno, Result};
 use core::ffi::{CStr, c_void};
 use linux_raw_sys::general::{
-    __NR_close, __NR_close_range, __NR_dup3, __NR_fcntl, __NR_openat, __NR_recvmsg, __NR_sendmsg,
-    __NR_setsockopt, __NR_socketpair, __NR_unshare, __NR_write,
+    __NR_close, __NR_close_range, __NR_dup3, __NR_fcntl, __NR_getdents64, __NR_mkdirat,
+    __NR_openat, __NR_read, __NR_recvmsg, __NR_sendmsg, __NR_setsockopt, __NR_socketpair,
+    __NR_unlinkat, __NR_unshare, __NR_write,
 };
 use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -74,11 +75,41 @@ pub fn fcntl_setfd(fd: i32, cloexec: bool) -> Result<()> {
 
 /// `openat(2)` of an existing file, close-on-exec. `access` is 0 to read, 1 to write, 2 for both.
 pub fn open(path: &CStr, access: u32) -> Result<i32> {
-    const AT_FDCWD: isize = -100;
+    const AT_FDCWD: i32 = -100;
+    open_at(AT_FDCWD, path, access)
+}
+
+/// [`open`], with a relative path looked up in an open directory.
+pub fn open_at(dir: i32, path: &CStr, access: u32) -> Result<i32> {
     const O_CLOEXEC: usize = 0o2_000_000;
     let flags = (access as usize & 3) | O_CLOEXEC;
     // SAFETY: the path is a C string by its type.
-    unsafe { syscall!(__NR_openat, AT_FDCWD, path.as_ptr(), flags, 0usize) }.map(|fd| fd as i32)
+    unsafe { syscall!(__NR_openat, dir as isize, path.as_ptr(), flags, 0usize) }.map(|fd| fd as i32)
+}
+
+/// `mkdirat(2)`, for the owner to write and everybody to look.
+pub fn mkdir_at(dir: i32, name: &CStr) -> Result<()> {
+    // SAFETY: the path is a C string by its type.
+    unsafe { syscall!(__NR_mkdirat, dir as isize, name.as_ptr(), 0o755usize) }.map(drop)
+}
+
+/// `unlinkat(2)` with `AT_REMOVEDIR`.
+pub fn rmdir_at(dir: i32, name: &CStr) -> Result<()> {
+    const AT_REMOVEDIR: usize = 0x200;
+    // SAFETY: the path is a C string by its type.
+    unsafe { syscall!(__NR_unlinkat, dir as isize, name.as_ptr(), AT_REMOVEDIR) }.map(drop)
+}
+
+/// `getdents64(2)`. Returns how many bytes were written.
+pub fn getdents(dir: i32, into: &mut [u8]) -> Result<usize> {
+    // SAFETY: the kernel writes at most that many bytes.
+    unsafe { syscall!(__NR_getdents64, dir as isize, into.as_mut_ptr(), into.len()) }
+}
+
+/// `read(2)`. Returns how many bytes there were.
+pub fn read(fd: i32, into: &mut [u8]) -> Result<usize> {
+    // SAFETY: the kernel writes at most that many bytes.
+    unsafe { syscall!(__NR_read, fd as isize, into.as_mut_ptr(), into.len()) }
 }
 
 /// `write(2)`. Returns how many bytes were taken.
