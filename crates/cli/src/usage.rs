@@ -23,9 +23,11 @@ pub(crate) fn parse() -> Result<Cli, clap::Error> {
 /// An option that describes the child beside a plan that does.
 fn plan_and_more(run: &ArgMatches) -> Option<String> {
     run.value_source("plan")?;
-    let given = run.get_many::<clap::Id>("ChildArgs")?.next()?.as_str();
-    Some(match given {
+    let of_group = |group| run.get_many::<clap::Id>(group)?.next();
+    let given = ["ChildArgs", "MountOptions"].into_iter().find_map(of_group)?;
+    Some(match given.as_str() {
         "command" => "a program".to_owned(),
+        "propagation" => "--mount-propagation".to_owned(),
         option => format!("--{}", option.replace('_', "-")),
     })
 }

@@ -10,6 +10,7 @@ use crate::hatchery::Hatchery;
 use crate::launching::{self, Launching};
 use crate::loaded;
 use crate::mailbox::Mailbox;
+use crate::mount::NewRoot;
 use crate::process::Process;
 use crate::spawn::{SpawnOptions, spawn_with};
 use crate::stdio::{Source, Stdio, own};
@@ -26,6 +27,8 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output};
 use std::sync::Arc;
 use std::time::Duration;
+
+mod mount;
 
 /// Where execvp(3) looks when there is no `PATH`.
 const DEFAULT_SEARCH: &str = "/bin:/usr/bin";
@@ -69,6 +72,8 @@ pub struct Command {
     nulls: BTreeMap<u32, Access>,
     cwd: Option<Place>,
     root: Option<Place>,
+    new_root: Option<NewRoot>,
+    mounts: Vec<mount::Mounted>,
     session: Session,
     tty: Option<Arc<OwnedFd>>,
     foreground: Option<Arc<OwnedFd>>,
@@ -161,6 +166,8 @@ impl Command {
             nulls: BTreeMap::new(),
             cwd: None,
             root: None,
+            new_root: None,
+            mounts: Vec::new(),
             session: Session::Keep,
             tty: None,
             foreground: None,
@@ -791,8 +798,9 @@ impl Command {
                 draft.plan.op(&Op::ChrootSlot { slot });
             }
         }
+        self.add_mounts(draft)?;
         match &self.cwd {
-            None if self.root.is_some() => {
+            None if self.root.is_some() || self.new_root.is_some() => {
                 draft.plan.op(&Op::ChdirPath { path: c"/" });
             }
             None => {

@@ -5,7 +5,7 @@
 
 use crate::error::{Cause, Fault};
 use embryo_interp::Step;
-use embryo_plan::{ArgText, Op, Plan, Slot};
+use embryo_plan::{ArgText, MountOp, Op, Plan, Slot};
 use embryo_syscall::{self as sys, Errno};
 use object::elf::{FileHeader32, FileHeader64};
 use object::read::elf::{FileHeader, ProgramHeader};
@@ -15,6 +15,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+
+mod mount;
 
 /// What was launched, and with what.
 pub(crate) struct Context<'a> {
@@ -44,6 +46,7 @@ impl Context<'_> {
             Op::ChrootPath { path } if errno != Errno::PERM => {
                 self.explain_directory(path, errno, "new root directory")
             }
+            Op::Mount(ref op) => mount::explain(op, errno),
             _ => (None, None),
         };
         (object, detail, hint.or_else(|| general_hint(&op, errno).map(str::to_owned)))
@@ -307,6 +310,8 @@ impl Context<'_> {
         let mut cwd = PathBuf::from(".");
         for op in self.plan.ops().flatten() {
             match op {
+                // What stands there is seen from nowhere else.
+                Op::Mount(MountOp::EnterRoot) => return None,
                 Op::ChrootPath { path } => root = to_path(path.to_bytes()),
                 Op::ChrootSlot { slot } => root = self.slot_path(slot)?,
                 Op::ChdirPath { path } => cwd = under(&root, &cwd, path.to_bytes()),

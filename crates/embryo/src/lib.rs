@@ -68,6 +68,7 @@ mod live;
 mod loaded;
 mod mailbox;
 mod maps;
+mod mount;
 #[cfg(feature = "seccomp")]
 mod policy;
 mod process;
@@ -87,9 +88,9 @@ pub use elf::{Load, LoadError, Loaded, NotLoadable, Part};
 pub use embryo_interp::Step;
 pub use embryo_plan::{
     Access, ArgText, ArmRegs, BuildError, ConfineOp, ExecFlags, Explained, FilterFlags,
-    FilterOutcome, Keep, LANDLOCK_RIGHTS, LandlockFlags, Layout, MapFlags, Op, OpCode,
-    OwnedPlan as Plan, Plan as PlanView, PlanBuilder, PlanError, RawPlan, Reason, Regset, Route,
-    Slot, X86Regs, limits,
+    FilterOutcome, Keep, LANDLOCK_RIGHTS, LandlockFlags, Layout, MapFlags, MountFlags, MountOp, Op,
+    OpCode, OwnedPlan as Plan, Plan as PlanView, PlanBuilder, PlanError, RawPlan, Reason, Regset,
+    Route, Slot, X86Regs, limits,
 };
 pub use embryo_plan::{
     check_filter, errno_name, filter_outcome, resource_name, sched_policy_name, signal_name,
@@ -100,6 +101,7 @@ pub use launching::{Launching, launch_with};
 pub use listener::{AddFd, Listener, Notification};
 pub use live::Embryo;
 pub use maps::MapsEntry;
+pub use mount::{Mount, MountAttributes, MountSpread, NewRoot, Spread, Upper};
 #[cfg(feature = "seccomp")]
 pub use policy::{
     Action, Architecture, Compare, Compiled, Condition, Policy, PolicyError, Rule, UnknownAction,

@@ -12,6 +12,7 @@ use crate::accounts::Account;
 use crate::callers::Callers;
 use crate::error::Error;
 use crate::job::Job;
+use crate::mounted::Mounted;
 use crate::value::{Ctty, Mode, SignalSet, Source};
 use embryo::Command;
 use rustix::fd::{AsFd, OwnedFd};
@@ -43,6 +44,7 @@ impl Job {
         self.add_descriptors(callers, &mut command)?;
         self.add_environment(account.as_ref(), &mut command)?;
         self.add_directories(callers, &mut command)?;
+        self.add_mounts(callers, &mut command)?;
         self.add_session(&mut command)?;
         self.add_resources(&mut command)?;
         self.add_credentials(account.as_ref(), &mut command)?;
@@ -67,6 +69,8 @@ impl Job {
             ("shell-fallback", self.shell_fallback, "exec-fd", self.exec_fd.is_some()),
             ("chdir-fd", self.chdir_fd.is_some(), "chdir", self.chdir.is_some()),
             ("root-fd", self.root_fd.is_some(), "root", self.root.is_some()),
+            ("root", self.root.is_some(), "new-root", self.new_root.is_some()),
+            ("root-fd", self.root_fd.is_some(), "new-root", self.new_root.is_some()),
             ("pgid", self.pgid.is_some(), "setsid", self.setsid),
             ("pgid", self.pgid.is_some(), "ctty", self.ctty.is_some()),
             ("deadline", self.deadline.is_some(), "sched", self.sched.is_some()),
@@ -145,6 +149,23 @@ impl Job {
         }
         if let Some(mode) = self.umask {
             command.umask(mode.0);
+        }
+        Ok(())
+    }
+
+    /// The root that it has, and what is mounted in it.
+    fn add_mounts(&self, callers: &Callers, command: &mut Command) -> Result<(), Error> {
+        if let Some(root) = self.new_root {
+            command.new_root(root);
+        }
+        for Mounted { mount, fd } in &self.mount {
+            match fd {
+                None => command.mount(mount.clone()),
+                Some(source) => {
+                    let fd = open(source, callers).map_err(|error| error.at("mount"))?;
+                    command.mount_fd(mount.clone(), fd)
+                }
+            };
         }
         Ok(())
     }

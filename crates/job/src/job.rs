@@ -3,11 +3,13 @@
 //! Keys are named as the options of `embryo run`, and an empty job is what `embryo run` grants. It
 //! must never hold what is no part of a child: how long to wait for it, for example.
 
+use crate::mounted::Mounted;
 use crate::value::{
     Cpus, Ctty, Deadline, Groups, Ids, ImageSource, IoPriority, Limits, Nice, NullFd, OomScoreAdj,
     Persona, Pgid, Policy, Resource, Signal, SignalSet, Source, Span, StdioSource, Text, Umask,
     input, output,
 };
+use embryo::NewRoot;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -174,6 +176,13 @@ pub struct Job {
     /// Environment.
     #[serde(skip_serializing_if = "Env::is_default")]
     pub env: Env,
+    /// A root of its own, in which the mounts are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<std::collections::BTreeMap<String, u64>>")]
+    pub new_root: Option<NewRoot>,
+    /// What is mounted and made, in this order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mount: Vec<Mounted>,
     /// Resource limits by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub rlimit: BTreeMap<Resource, Limits>,

@@ -22,6 +22,10 @@ mod fill;
 #[cfg(feature = "command")]
 mod job;
 #[cfg(feature = "command")]
+mod mount_options;
+#[cfg(feature = "command")]
+mod mounted;
+#[cfg(feature = "command")]
 mod schema;
 #[cfg(feature = "command")]
 mod surface;
@@ -39,6 +43,10 @@ pub use exact::Exact;
 pub use fill::open;
 #[cfg(feature = "command")]
 pub use job::{Env, Job};
+#[cfg(feature = "command")]
+pub use mount_options::MountOption;
+#[cfg(feature = "command")]
+pub use mounted::Mounted;
 #[cfg(feature = "command")]
 pub use schema::schema;
 #[cfg(feature = "command")]

@@ -76,6 +76,41 @@ pub const fn surface(code: OpCode) -> Surface {
         OpCode::SignalDefault => named(&["default-signal"], &["default_signals"]),
         OpCode::ExecPath | OpCode::ExecName => surface_of(&["program"], &["path"], &["new"]),
         OpCode::ExecSlot => named(&["exec-fd"], &["from_fd"]),
+        OpCode::NewRoot | OpCode::EnterRoot => surface_of(&["new-root"], &[], &["new_root"]),
+        OpCode::Bind => surface_of(&["mount"], &["bind", "ro-bind", "dev-bind", "dev"], &["mount"]),
+        OpCode::BindSlot => surface_of(&["mount"], &["bind-fd", "ro-bind-fd"], &["mount_fd"]),
+        OpCode::BindMapped => surface_of(&["mount"], &["bind-idmapped"], &["mount_fd"]),
+        OpCode::Tmpfs => surface_of(&["mount"], &["tmpfs", "perms", "size"], &["mount"]),
+        OpCode::Proc => surface_of(&["mount"], &["proc"], &["mount"]),
+        OpCode::Devpts => surface_of(&["mount"], &["dev"], &["mount"]),
+        OpCode::Mqueue => surface_of(&["mount"], &["mqueue"], &["mount"]),
+        OpCode::Overlay => {
+            surface_of(&["mount"], &["overlay", "tmp-overlay", "ro-overlay"], &["mount"])
+        }
+        OpCode::Symlink => surface_of(&["mount"], &["symlink"], &["mount"]),
+        OpCode::Directory => surface_of(&["mount"], &["dir"], &["mount"]),
+        OpCode::FileSlot => {
+            surface_of(&["mount"], &["file", "bind-data", "ro-bind-data"], &["mount_fd"])
+        }
+        OpCode::Chmod => surface_of(&["mount"], &["chmod"], &["mount"]),
+        OpCode::Propagation => surface_of(&["mount"], &["mount-propagation"], &["mount"]),
+        OpCode::Attributes => surface_of(&["mount"], &["remount-ro"], &["mount"]),
+        OpCode::Unmount => surface_of(&["mount"], &["unmount"], &["mount"]),
+        // Not to be asked for by name yet.
+        OpCode::CoreScheduling
+        | OpCode::MemoryPolicy
+        | OpCode::BoundingSet
+        | OpCode::Securebits
+        | OpCode::KeepCapabilities
+        | OpCode::Capabilities
+        | OpCode::Ambient
+        | OpCode::SessionKeyring
+        | OpCode::Mdwe
+        | OpCode::ThpDisable
+        | OpCode::Landlock
+        | OpCode::LandlockPath
+        | OpCode::CgroupJoin
+        | OpCode::Tie => surface_of(&[], &[], &[]),
         // For an embryo and its loader, and for trying things out.
         OpCode::Fail
         | OpCode::SeccompStrict

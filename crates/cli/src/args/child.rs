@@ -4,6 +4,7 @@
 //! It must never hold an option that does not end up in the plan: an encoded plan excludes all of
 //! these.
 
+use super::MountArgs;
 use crate::value::{
     Cpus, Deadline, FdGrant, Groups, Ids, ImageSource, IoPriority, NullFd, Persona, Pgid, Policy,
     Rlimit, Signal, SignalSet, StdioSource, Variable, fd_grant_parser, image_parser, nanoseconds,
@@ -173,6 +174,10 @@ pub(crate) struct ChildArgs {
     /// Root directory: the one that is the caller's descriptor N
     #[arg(long, value_name = "N", conflicts_with = "root", help_heading = "Directories")]
     pub(crate) root_fd: Option<u32>,
+
+    /// A root that is put together.
+    #[command(flatten)]
+    pub(crate) mounts: MountArgs,
 
     /// File mode creation mask, in octal [default: the caller's]
     #[arg(long, value_name = "MODE", value_parser = umask, help_heading = "Directories")]

@@ -5,6 +5,7 @@
 
 mod child;
 mod help;
+mod mount;
 mod run;
 
 use clap::builder::styling::{AnsiColor, Styles};
@@ -12,6 +13,7 @@ use clap::{Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
 pub(crate) use child::ChildArgs;
+pub(crate) use mount::MountArgs;
 pub(crate) use run::RunArgs;
 
 const STYLES: Styles = Styles::styled()

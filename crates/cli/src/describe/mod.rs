@@ -5,12 +5,12 @@
 
 use crate::args::ChildArgs;
 use crate::value::{SignalSet, Source, Variable};
-use embryo_job::Job;
 use embryo_job::value::{Ctty, Nice, OomScoreAdj, Span, Text, Umask};
+use embryo_job::{Error, Job, MountOption};
 use std::os::unix::ffi::OsStrExt;
 
 /// Says in `job` what the options say.
-pub(crate) fn overlay(args: &ChildArgs, job: &mut Job) {
+pub(crate) fn overlay(args: &ChildArgs, job: &mut Job) -> Result<(), Error> {
     program(args, job);
     descriptors(args, job);
     environment(args, job);
@@ -19,6 +19,7 @@ pub(crate) fn overlay(args: &ChildArgs, job: &mut Job) {
     resources(args, job);
     credentials(args, job);
     signals(args, job);
+    mounts(args, job)
 }
 
 /// Puts what was given in the place of what was there.
@@ -160,4 +161,12 @@ fn signals(args: &ChildArgs, job: &mut Job) {
         job.ignore_signal = union(&args.ignore_signal);
         job.default_signal = union(&args.default_signal);
     }
+}
+
+/// They are mounted after those of the file.
+fn mounts(args: &ChildArgs, job: &mut Job) -> Result<(), Error> {
+    let option =
+        |(option, values): &(&'static str, _)| MountOption { option, values: Vec::clone(values) };
+    let options: Vec<MountOption> = args.mounts.0.iter().map(option).collect();
+    job.add_mount_options(&options)
 }

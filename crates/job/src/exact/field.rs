@@ -3,7 +3,7 @@
 //! What `write` makes of an entry, `read` makes the same entry of. It must never guess.
 
 use crate::value::Text;
-use embryo_plan::{Entry, Plan, errno_name, resource_name, sched_policy_name, signal_name};
+use embryo_plan::{Entry, Plan, signal_name};
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
@@ -27,6 +27,9 @@ pub(crate) enum Place {
     Data(usize),
 }
 
+/// What a number is called.
+pub(crate) type NameOf = fn(u32) -> Option<&'static str>;
+
 /// How it is written.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Kind {
@@ -36,10 +39,13 @@ pub(crate) enum Kind {
     Limit,
     Octal,
     Hex,
-    Errno,
-    Resource,
-    Policy,
-    Signal,
+    /// A name, or the number.
+    Name(NameOf),
+    /// Any of these, a bit each: a list of names, or of numbers of bits.
+    Set(NameOf),
+    /// Any of these rights, a bit each.
+    Rights(&'static [&'static str]),
+    Strings,
     /// A number, or `new` for 0.
     Pgid,
     /// A number, or `keep` for the largest.
@@ -99,8 +105,9 @@ impl<'de> Deserialize<'de> for Value {
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
                 let mut values = Vec::new();
                 while let Some(value) = list.next_element()? {
-                    if matches!(value, Value::List(_)) {
-                        return Err(A::Error::custom("a list has no lists inside"));
+                    let deep = |value: &Value| matches!(value, Value::List(_));
+                    if matches!(&value, Value::List(items) if items.iter().any(deep)) {
+                        return Err(A::Error::custom("a list is too deep"));
                     }
                     values.push(value);
                 }
@@ -245,10 +252,7 @@ impl Kind {
             Kind::Limit => Value::number(bits),
             Kind::Octal => Value::word(format!("{bits:04o}")),
             Kind::Hex => Value::word(format!("{bits:#x}")),
-            Kind::Errno => Value::named(errno_name(number), bits),
-            Kind::Resource => Value::named(resource_name(number), bits),
-            Kind::Policy => Value::named(sched_policy_name(number), bits),
-            Kind::Signal => Value::named(signal_name(number), bits),
+            Kind::Name(name) => Value::named(name(number), bits),
             Kind::Pgid if bits == 0 => Value::word("new"),
             Kind::Pgid => Value::number(bits),
             Kind::Id if number == u32::MAX => Value::word("keep"),
@@ -256,12 +260,22 @@ impl Kind {
             Kind::Word(words) => {
                 Value::named(usize::try_from(bits).ok().and_then(|at| words.get(at)).copied(), bits)
             }
-            Kind::Flags(words) => {
+            Kind::Flags(words) | Kind::Rights(words) => {
                 let set = |index: &usize| bits >> index & 1 == 1;
-                let named = (0..16)
-                    .filter(set)
-                    .map(|index| Value::named(words.get(index).copied(), 1 << index));
+                let flag = |index: usize| match words.get(index) {
+                    Some(word) => Value::word(*word),
+                    None => Value::word(format!("{:#x}", 1u64 << index)),
+                };
+                Value::List((0..64).filter(set).map(flag).collect())
+            }
+            Kind::Set(name) => {
+                let set = |bit: &u32| bits >> bit & 1 == 1;
+                let named = (0..64).filter(set).map(|bit| Value::named(name(bit), bit.into()));
                 Value::List(named.collect())
+            }
+            Kind::Strings => {
+                let strings = bytes.split_inclusive(|byte| *byte == 0);
+                Value::List(strings.map(string_value).collect())
             }
             Kind::Protection => Value::named(
                 ["---", "r--", "-w-", "rw-", "--x", "r-x", "-wx", "rwx"]
@@ -276,15 +290,7 @@ impl Kind {
                     .map(|signal| Value::named(signal_name(signal), signal.into()));
                 Value::List(named.collect())
             }
-            Kind::Text => {
-                let bytes = bytes.strip_suffix(b"\0").unwrap_or(bytes);
-                match std::str::from_utf8(bytes) {
-                    Ok(text) => Value::word(text),
-                    Err(_) => Value::List(
-                        bytes.iter().map(|byte| Value::Number((*byte).into())).collect(),
-                    ),
-                }
-            }
+            Kind::Text => string_value(bytes),
             Kind::Cpus if is_usual_mask(bytes) => {
                 let set = |cpu: &usize| bytes[cpu / 8] >> (cpu % 8) & 1 == 1;
                 let cpus = (0..bytes.len() * 8).filter(set);
@@ -320,14 +326,19 @@ impl Kind {
             Kind::Id if value.as_word() == Some("keep") => u32::MAX.into(),
             Kind::Limit | Kind::Pgid | Kind::Id => value.as_u64()?,
             Kind::Octal => u64::from_str_radix(value.as_word()?, 8).ok()?,
-            Kind::Errno => named(errno_name, 4095).or_else(|| value.as_u64())?,
-            Kind::Resource => named(resource_name, 64).or_else(|| value.as_u64())?,
-            Kind::Policy => named(sched_policy_name, 64).or_else(|| value.as_u64())?,
-            Kind::Signal => named(signal_name, 64).or_else(|| value.as_u64())?,
+            Kind::Name(name) => named(name, 4095).or_else(|| value.as_u64())?,
             Kind::Word(words) => word(words, value)?,
-            Kind::Flags(words) => {
+            Kind::Set(name) => value.items().iter().try_fold(0, |all, value| {
+                let known = (0..64)
+                    .find(|bit| name(*bit).is_some_and(|name| value.as_word() == Some(name)));
+                let bit =
+                    known.map(u64::from).or_else(|| value.as_u64()).filter(|bit| *bit < 64)?;
+                Some(all | 1u64 << bit)
+            })?,
+            Kind::Flags(words) | Kind::Rights(words) => {
                 let flag = |value: &Value| match value.as_word() {
-                    Some(_) => word(words, value).map(|at| 1 << at),
+                    Some(text) if text.starts_with("0x") => value.as_u64(),
+                    Some(_) => word(words, value).map(|at| 1u64 << at),
                     None => value.as_u64(),
                 };
                 value.items().iter().try_fold(0, |all, value| Some(all | flag(value)?))?
@@ -344,6 +355,11 @@ impl Kind {
                 (1..=64).contains(&signal).then(|| all | 1u64 << (signal - 1))
             })?,
             Kind::Text => return parts.set_bytes(place, text(value)?),
+            Kind::Strings => {
+                let Value::List(items) = value else { return None };
+                let strings: Option<Vec<Vec<u8>>> = items.iter().map(text).collect();
+                return parts.set_bytes(place, strings?.concat());
+            }
             Kind::Cpus => return parts.set_bytes(place, mask(value)?),
             Kind::Ids => {
                 let id = |value: &Value| u32::try_from(value.as_u64()?).ok();
@@ -364,10 +380,10 @@ impl Kind {
             Kind::Limit => "a number, or \"unlimited\"".into(),
             Kind::Octal => "octal digits in quotes".into(),
             Kind::Hex => "a number, or \"0x\" and hexadecimal digits".into(),
-            Kind::Errno => "the name or number of an error".into(),
-            Kind::Resource => "the name or number of a resource".into(),
-            Kind::Policy => "the name or number of a policy".into(),
-            Kind::Signal => "the name or number of a signal".into(),
+            Kind::Name(_) => "a name or a number".into(),
+            Kind::Set(_) => "a list of names or numbers of bits".into(),
+            Kind::Rights(words) => format!("a list of {}", words.join(", ")),
+            Kind::Strings => "a list of strings".into(),
             Kind::Pgid => "a number, or \"new\"".into(),
             Kind::Id => "a number, or \"keep\"".into(),
             Kind::Word(words) => format!("one of {}", words.join(", ")),
@@ -379,6 +395,15 @@ impl Kind {
             Kind::Ids => "a list of ids".into(),
             Kind::Bytes => "hexadecimal digits in quotes, two for a byte".into(),
         }
+    }
+}
+
+/// A string without its NUL, or its bytes.
+fn string_value(bytes: &[u8]) -> Value {
+    let bytes = bytes.strip_suffix(b"\0").unwrap_or(bytes);
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Value::word(text),
+        Err(_) => Value::List(bytes.iter().map(|byte| Value::Number((*byte).into())).collect()),
     }
 }
 

@@ -4,7 +4,10 @@
 //! that is forgotten makes a plan that does not come back as it was, which the tests see.
 
 use super::field::{Kind, Place};
-use embryo_plan::OpCode;
+use embryo_plan::{
+    LANDLOCK_RIGHTS, OpCode, capability_name, errno_name, memory_policy_name, resource_name,
+    sched_policy_name, securebit_name, signal_name,
+};
 
 /// One field of an op.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +56,29 @@ const REGISTERS: Field = data("registers", 0, Kind::Bytes);
 const IDS: &[Field] =
     &[arg("real", 0, Kind::Id), arg("effective", 1, Kind::Id), arg("saved", 2, Kind::Id)];
 
+const TARGET: Field = data("target", 0, Kind::Text);
+const ONTO: Field = data("target", 1, Kind::Text);
+const MODE: Field = arg("mode", 0, Kind::Octal);
+const SIZE: Field = arg("size", 0, Kind::Limit).optional();
+const ROOM_MODE: Field = arg("mode", 1, Kind::Octal);
+const INODES: Field = arg("inodes", 2, Kind::Limit).optional();
+const MOUNT_FLAGS: &[&str] = &[
+    "read-only",
+    "nosuid",
+    "nodev",
+    "noexec",
+    "optional",
+    "flat",
+    "upper",
+    "throwaway",
+    "userxattr",
+    "over",
+    "processes",
+];
+const HOW: Field = field("how", Place::Flags, Kind::Flags(MOUNT_FLAGS)).optional();
+const SPREADS: &[&str] = &["private", "slave", "shared", "unbindable"];
+const SETS: &[&str] = &["effective", "permitted", "inheritable"];
+
 /// The fields of an op, in the order in which `explain` prints them.
 #[must_use]
 pub(crate) fn fields(code: OpCode) -> Vec<Field> {
@@ -62,7 +88,61 @@ pub(crate) fn fields(code: OpCode) -> Vec<Field> {
         | OpCode::NoNewPrivs
         | OpCode::SeccompStrict
         | OpCode::DropVdso => vec![],
-        OpCode::Fail => vec![arg("errno", 0, Kind::Errno)],
+        OpCode::KeepCapabilities | OpCode::Mdwe | OpCode::CoreScheduling | OpCode::EnterRoot => {
+            vec![]
+        }
+        OpCode::CgroupJoin | OpCode::Tie => vec![SLOT],
+        OpCode::MemoryPolicy => vec![
+            field(
+                "mode",
+                Place::Bits { arg: 0, shift: 0, width: 13 },
+                Kind::Name(memory_policy_name),
+            ),
+            // Already where they belong: they are above the mode.
+            field("flags", Place::Bits { arg: 0, shift: 13, width: 19 }, Kind::Number).optional(),
+            data("nodes", 0, Kind::Cpus).optional(),
+        ],
+        OpCode::BoundingSet => vec![arg("keep", 0, Kind::Set(capability_name))],
+        OpCode::Securebits => vec![arg("bits", 0, Kind::Set(securebit_name))],
+        OpCode::Capabilities => vec![
+            field("given", Place::Flags, Kind::Flags(SETS)),
+            arg("effective", 0, Kind::Set(capability_name)).optional(),
+            arg("permitted", 1, Kind::Set(capability_name)).optional(),
+            arg("inheritable", 2, Kind::Set(capability_name)).optional(),
+        ],
+        OpCode::Ambient => vec![arg("set", 0, Kind::Set(capability_name))],
+        OpCode::SessionKeyring => vec![data("name", 0, Kind::Text)],
+        OpCode::ThpDisable => {
+            vec![field("except", Place::Flags, Kind::Flags(&["advised"])).optional()]
+        }
+        OpCode::Landlock => vec![
+            SLOT,
+            field(
+                "how",
+                Place::Flags,
+                Kind::Flags(&["quiet-image", "log-new-exec", "quiet-subdomains"]),
+            )
+            .optional(),
+        ],
+        OpCode::LandlockPath => vec![PATH, arg("access", 0, Kind::Rights(LANDLOCK_RIGHTS)), SLOT],
+        OpCode::NewRoot => vec![ROOM_MODE, SIZE, INODES],
+        OpCode::Bind => vec![data("source", 0, Kind::Text), ONTO, HOW],
+        OpCode::BindMapped => vec![data("source", 0, Kind::Text), SLOT, ONTO, HOW],
+        OpCode::BindSlot => vec![SLOT, TARGET, HOW],
+        OpCode::Tmpfs => vec![TARGET, HOW, ROOM_MODE, SIZE, INODES],
+        OpCode::Proc => vec![TARGET, HOW, arg("hidepid", 0, Kind::Number).optional()],
+        OpCode::Devpts | OpCode::Mqueue | OpCode::Unmount => vec![TARGET],
+        OpCode::Overlay => vec![data("layers", 0, Kind::Strings), ONTO, HOW],
+        OpCode::Symlink => vec![data("text", 0, Kind::Text), ONTO],
+        OpCode::Directory | OpCode::Chmod => vec![TARGET, MODE],
+        OpCode::FileSlot => vec![SLOT, TARGET, HOW, MODE],
+        OpCode::Propagation => vec![TARGET, arg("spread", 0, Kind::Word(SPREADS)), HOW],
+        OpCode::Attributes => vec![
+            TARGET,
+            field("set", Place::Flags, Kind::Flags(MOUNT_FLAGS)).optional(),
+            arg("clear", 0, Kind::Flags(MOUNT_FLAGS)).optional(),
+        ],
+        OpCode::Fail => vec![arg("errno", 0, Kind::Name(errno_name))],
         OpCode::SetPgid => vec![arg("pgid", 0, Kind::Pgid)],
         OpCode::ControllingTty | OpCode::Foreground | OpCode::ChrootSlot | OpCode::ChdirSlot => {
             vec![SLOT]
@@ -73,12 +153,12 @@ pub(crate) fn fields(code: OpCode) -> Vec<Field> {
         }
         OpCode::OomScoreAdj | OpCode::Nice => vec![VALUE],
         OpCode::Rlimit => vec![
-            arg("resource", 0, Kind::Resource),
+            arg("resource", 0, Kind::Name(resource_name)),
             arg("soft", 1, Kind::Limit),
             arg("hard", 2, Kind::Limit),
         ],
         OpCode::Sched => vec![
-            field("policy", Place::Low(0), Kind::Policy),
+            field("policy", Place::Low(0), Kind::Name(sched_policy_name)),
             field("priority", Place::High(0), Kind::Number),
             field("flags", Place::Flags, Kind::Hex).optional(),
             arg("runtime_ns", 1, Kind::Limit).optional(),
@@ -99,11 +179,16 @@ pub(crate) fn fields(code: OpCode) -> Vec<Field> {
         OpCode::Umask => vec![arg("mode", 0, Kind::Octal)],
         OpCode::Groups => vec![data("gids", 0, Kind::Ids)],
         OpCode::Gid | OpCode::Uid => IDS.to_vec(),
-        OpCode::DeathSignal => vec![arg("signal", 0, Kind::Signal)],
+        OpCode::DeathSignal => vec![arg("signal", 0, Kind::Name(signal_name))],
         OpCode::Personality => vec![arg("persona", 0, Kind::Hex)],
         OpCode::Seccomp => vec![
             data("program", 0, Kind::Bytes),
-            field("how", Place::Flags, Kind::Flags(&["log", "spec-allow"])).optional(),
+            field(
+                "how",
+                Place::Flags,
+                Kind::Flags(&["log", "spec-allow", "listener", "wait-killable"]),
+            )
+            .optional(),
         ],
         OpCode::SignalIgnore | OpCode::SignalMask | OpCode::SignalDefault => vec![SIGNALS],
         OpCode::Map => vec![ADDRESS, LENGTH, PROTECTION, MAP],
@@ -123,7 +208,7 @@ pub(crate) fn fields(code: OpCode) -> Vec<Field> {
         }
         OpCode::Fill => vec![ADDRESS, LENGTH, arg("byte", 2, Kind::Hex)],
         OpCode::SignalAction => vec![
-            field("signals", Place::Low(0), Kind::Signal),
+            field("signals", Place::Low(0), Kind::Name(signal_name)),
             field("flags", Place::High(0), Kind::Hex),
             arg("handler", 1, Kind::Hex),
             arg("restorer", 2, Kind::Hex),

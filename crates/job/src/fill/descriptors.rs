@@ -16,7 +16,8 @@ impl Job {
     pub(super) fn sources(&self) -> impl Iterator<Item = &Source> {
         let stdio = [&self.stdin, &self.stdout, &self.stderr].into_iter().filter_map(stream_source);
         let image = self.exec_fd.iter().map(|image| &image.0);
-        self.fd.values().chain(stdio).chain(image).chain(&self.seccomp)
+        let mounted = self.mount.iter().filter_map(|mounted| mounted.fd.as_ref());
+        self.fd.values().chain(stdio).chain(image).chain(&self.seccomp).chain(mounted)
     }
 
     /// Says what is at which number.
