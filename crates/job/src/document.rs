@@ -263,7 +263,14 @@ fn mistake(name: &str, text: &str, message: &str, span: Option<Range<usize>>) ->
         "variant" => "word",
         what => what,
     };
-    let span = span.map(|span| key_in(text, &span, word).unwrap_or(span));
+    let quote = |c: char| c == '"' || c == '\'';
+    let is_word = |span: &Range<usize>| {
+        text.get(span.clone()).is_some_and(|part| part.trim_matches(quote) == word)
+    };
+    let span = span.map(|span| match is_word(&span) {
+        true => span,
+        false => key_in(text, &span, word).unwrap_or(span),
+    });
     let hint = match nearest(word, &known) {
         Some(nearest) => format!("the nearest known one is `{nearest}`"),
         None if known.is_empty() => "there are none here".to_owned(),
@@ -310,9 +317,18 @@ fn quoted(message: &str) -> Option<&str> {
     message.split('`').nth(1)
 }
 
+/// A table that has a head is only its head for whoever parsed it: up to the next head.
+fn whole_table(text: &str, span: &Range<usize>) -> Range<usize> {
+    let after = text.get(span.end..).unwrap_or_default();
+    match text.get(span.clone()).is_some_and(|part| part.starts_with('[')) {
+        true => span.start..span.end + after.find("\n[").unwrap_or(after.len()),
+        false => span.clone(),
+    }
+}
+
 /// Where in `span` a key stands, or a string that is this word.
 fn key_in(text: &str, span: &Range<usize>, word: &str) -> Option<Range<usize>> {
-    let part = text.get(span.clone())?;
+    let part = text.get(whole_table(text, span))?;
     let letter = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     part.match_indices(word).find_map(|(at, _)| {
         let before = part.get(..at)?.chars().next_back();
