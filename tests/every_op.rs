@@ -90,6 +90,8 @@ every_op! {
     personality = Personality,
     no_new_privs = NoNewPrivs,
     seccomp = Seccomp,
+    landlock = Landlock,
+    landlock_path = LandlockPath,
     signal_ignore = SignalIgnore,
     signal_mask = SignalMask,
     signal_default = SignalDefault,

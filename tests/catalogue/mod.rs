@@ -6,6 +6,7 @@
 
 #![allow(dead_code, reason = "every test that includes this uses a part of it")]
 
+mod confine;
 mod credentials;
 mod descriptors;
 mod image;
@@ -29,6 +30,8 @@ pub(crate) enum Who {
     With(CapabilitySet),
     /// Not this capability.
     Without(CapabilitySet),
+    /// Something that a kernel may lack, and whether this one has it.
+    Where(&'static str, fn() -> bool),
 }
 
 impl Who {
@@ -40,6 +43,7 @@ impl Who {
             Who::Anyone => true,
             Who::With(wanted) => held.effective.contains(wanted),
             Who::Without(unwanted) => !held.effective.intersects(unwanted),
+            Who::Where(_, found) => found(),
         }
     }
 }
@@ -143,12 +147,13 @@ impl Failure {
 /// Every sample of `code`.
 #[must_use]
 pub(crate) fn samples(code: OpCode) -> Vec<Sample> {
-    let all: [&[Sample]; 7] = [
+    let all: [&[Sample]; 8] = [
         session::SAMPLES,
         descriptors::SAMPLES,
         resources::SAMPLES,
         places::SAMPLES,
         credentials::SAMPLES,
+        confine::SAMPLES,
         signals::SAMPLES,
         image::SAMPLES,
     ];
@@ -158,12 +163,13 @@ pub(crate) fn samples(code: OpCode) -> Vec<Sample> {
 /// Every failure of `code`; those that need a refused call come last, since that stays refused.
 #[must_use]
 pub(crate) fn failures(code: OpCode) -> Vec<Failure> {
-    let all: [&[Failure]; 7] = [
+    let all: [&[Failure]; 8] = [
         session::FAILURES,
         descriptors::FAILURES,
         resources::FAILURES,
         places::FAILURES,
         credentials::FAILURES,
+        confine::FAILURES,
         signals::FAILURES,
         image::FAILURES,
     ];

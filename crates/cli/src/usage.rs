@@ -2,10 +2,11 @@
 //!
 //! It must never exit with clap's own status: 2 is something that a program may mean.
 
-use crate::args::{Action, Cli};
+use crate::args::{Action, ChildArgs, Cli};
 use crate::failure::{FAILED, Failure};
 use clap::error::ErrorKind;
-use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches};
 use std::process::ExitCode;
 
 /// Parses the command line.
@@ -23,13 +24,13 @@ pub(crate) fn parse() -> Result<Cli, clap::Error> {
 /// An option that describes the child beside a plan that does.
 fn plan_and_more(run: &ArgMatches) -> Option<String> {
     run.value_source("plan")?;
-    let of_group = |group| run.get_many::<clap::Id>(group)?.next();
-    let given = ["ChildArgs", "MountOptions"].into_iter().find_map(of_group)?;
-    Some(match given.as_str() {
-        "command" => "a program".to_owned(),
-        "propagation" => "--mount-propagation".to_owned(),
-        option => format!("--{}", option.replace('_', "-")),
-    })
+    // Not the groups of clap: one that has further options flattened into it has no members.
+    let described = ChildArgs::augment_args(clap::Command::new("run"));
+    let given = |arg: &&clap::Arg| {
+        run.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine)
+    };
+    let given = described.get_arguments().find(given)?;
+    Some(given.get_long().map_or("a program".to_owned(), |option| format!("--{option}")))
 }
 
 /// Prints it, and says what to exit with.

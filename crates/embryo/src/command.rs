@@ -12,11 +12,9 @@ use crate::loaded;
 use crate::mailbox::Mailbox;
 use crate::mount::NewRoot;
 use crate::process::Process;
-use crate::spawn::{SpawnOptions, spawn_with};
+use crate::spawn::SpawnOptions;
 use crate::stdio::{Source, Stdio, own};
-use embryo_plan::{
-    Access, BuildError, ExecFlags, FilterFlags, Keep, Op, OwnedPlan, PlanBuilder, Slot,
-};
+use embryo_plan::{Access, BuildError, ExecFlags, Keep, Op, OwnedPlan, PlanBuilder, Slot};
 use rustix::pipe::PipeFlags;
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
@@ -28,6 +26,7 @@ use std::process::{ExitStatus, Output};
 use std::sync::Arc;
 use std::time::Duration;
 
+mod confine;
 mod mount;
 
 /// Where execvp(3) looks when there is no `PATH`.
@@ -92,7 +91,7 @@ pub struct Command {
     personality: Option<u32>,
     subreaper: bool,
     no_new_privs: bool,
-    filter: Option<(FilterFlags, Vec<u8>)>,
+    confine: confine::Confine,
     signal_mask: Mask,
     ignored: Ignored,
     shell: bool,
@@ -186,7 +185,7 @@ impl Command {
             personality: None,
             subreaper: false,
             no_new_privs: false,
-            filter: None,
+            confine: confine::Confine::default(),
             signal_mask: Mask::Empty,
             ignored: Ignored::Keep(SIGPIPE),
             shell: false,
@@ -429,14 +428,6 @@ impl Command {
         self
     }
 
-    /// What the child may call; seccomp(2). `program` is an array of `struct sock_filter`, which is
-    /// installed right before exec and has to let execve(2) through. Needs
-    /// [`Command::no_new_privs`] or `CAP_SYS_ADMIN`. Through the seed.
-    pub fn seccomp(&mut self, flags: FilterFlags, program: &[u8]) -> &mut Self {
-        self.filter = Some((flags, program.to_vec()));
-        self
-    }
-
     /// The signals that the child starts with blocked; bit n-1 is signal n.
     pub fn signal_mask(&mut self, set: u64) -> &mut Self {
         self.signal_mask = Mask::Set(set);
@@ -600,7 +591,8 @@ impl Command {
     }
 
     /// Starts it without waiting until it has its image; with [`Command::hatchery`] that is one message.
-    /// Without it the child is made directly, and what comes back knows the outcome already.
+    /// Without it the child is made directly, and what comes back knows the outcome already, unless a filter
+    /// has a listener; see [`crate::launch_with`].
     ///
     /// # Errors
     /// As [`Hatchery::spawn`] and [`Command::spawn`].
@@ -709,7 +701,7 @@ impl Command {
         let mut launching = match (&self.hatchery, self.load) {
             (_, true) => Launching::started(loaded::spawn(&prepared.plan, &grants, self.options)?),
             (Some(hatchery), _) => hatchery.spawn_with(&prepared.plan, &grants, self.options)?,
-            (None, _) => Launching::started(spawn_with(&prepared.plan, &grants, self.options)?),
+            (None, _) => launching::launch_with(&prepared.plan, &grants, self.options)?,
         };
         let [stdin, stdout, stderr] = prepared.pipes;
         launching.stdio = launching::Stdio {
@@ -728,6 +720,7 @@ impl Command {
         self.add_session(&mut draft);
         self.add_resources(&mut draft.plan);
         self.add_credentials(&mut draft.plan);
+        self.add_confinement(&mut draft)?;
         self.add_signals(&mut draft.plan);
         let env = self.environment();
         self.add_image(&mut draft, &env)?;
@@ -896,9 +889,6 @@ impl Command {
         }
         if self.no_new_privs {
             plan.op(&Op::NoNewPrivs);
-        }
-        if let Some((flags, program)) = &self.filter {
-            plan.op(&Op::Seccomp { flags: *flags, program });
         }
     }
 

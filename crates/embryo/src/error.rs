@@ -24,6 +24,14 @@ pub enum Error {
         /// What was brought.
         given: usize,
     },
+    /// A policy of system calls is none; nothing has happened.
+    #[cfg(feature = "seccomp")]
+    #[error("policy of system calls: {0}")]
+    Policy(#[from] crate::policy::PolicyError),
+    /// A Landlock ruleset cannot be made; nothing has happened.
+    #[cfg(feature = "landlock")]
+    #[error("landlock: {0}")]
+    Landlock(#[from] crate::landlock::LandlockError),
     /// A program cannot be loaded; nothing has happened.
     #[error(transparent)]
     Load(#[from] Box<LoadError>),
@@ -77,6 +85,10 @@ impl Error {
             Error::Plan(_) | Error::Grants { .. } | Error::StartIsNotified => {
                 io::ErrorKind::InvalidInput
             }
+            #[cfg(feature = "seccomp")]
+            Error::Policy(_) => io::ErrorKind::InvalidInput,
+            #[cfg(feature = "landlock")]
+            Error::Landlock(error) => landlock_kind(error),
             Error::Load(error) => match &error.reason {
                 NotLoadable::Io(source) | NotLoadable::Directory(_, source) => source.kind(),
                 NotLoadable::NotFound(_) => io::ErrorKind::NotFound,
@@ -97,6 +109,8 @@ impl Error {
         match self {
             Error::Spawn(error) => Some(i32::from(error.fault.errno)),
             Error::Io { source, .. } | Error::Hatchery { source, .. } => source.raw_os_error(),
+            #[cfg(feature = "landlock")]
+            Error::Landlock(crate::landlock::LandlockError::Path { errno, .. }) => Some(*errno),
             Error::Load(error) => match &error.reason {
                 NotLoadable::Io(source) | NotLoadable::Directory(_, source) => {
                     source.raw_os_error()
@@ -114,6 +128,16 @@ impl Error {
             Error::Spawn(error) => Some(error),
             _ => None,
         }
+    }
+}
+
+#[cfg(feature = "landlock")]
+fn landlock_kind(error: &crate::landlock::LandlockError) -> io::ErrorKind {
+    use crate::landlock::LandlockError::{Path, TooOld};
+    match error {
+        TooOld { .. } => io::ErrorKind::Unsupported,
+        Path { errno, .. } => io::Error::from_raw_os_error(*errno).kind(),
+        _ => io::ErrorKind::InvalidInput,
     }
 }
 

@@ -5,7 +5,7 @@
 
 use crate::error::{Cause, Fault};
 use embryo_interp::Step;
-use embryo_plan::{ArgText, MountOp, Op, Plan, Slot};
+use embryo_plan::{ArgText, ConfineOp, FilterFlags, MountOp, Op, Plan, Slot};
 use embryo_syscall::{self as sys, Errno};
 use object::elf::{FileHeader32, FileHeader64};
 use object::read::elf::{FileHeader, ProgramHeader};
@@ -27,6 +27,11 @@ pub(crate) struct Context<'a> {
 /// How many interpreters that are scripts themselves the kernel follows.
 const INTERPRETERS_MAX: u32 = 5;
 
+const LANDLOCKED: &str = "the file, or a loader or interpreter that it needs, may not be executed: by its \
+     permissions, or by the plan's own Landlock ruleset";
+const LANDLOCK_HINT: &str = "the ruleset has to grant execute for the image, for its loader and for the \
+     interpreter of a script, and read for what they open";
+
 type Findings = (Option<String>, Option<String>, Option<String>);
 
 impl Context<'_> {
@@ -38,6 +43,9 @@ impl Context<'_> {
         }
         let Some(op) = self.plan.op(fault.index) else { return (None, None, None) };
         let object = self.object(&op);
+        if errno == Errno::ACCES && op.is_start() && self.is_landlocked() {
+            return (object, Some(LANDLOCKED.to_owned()), Some(LANDLOCK_HINT.to_owned()));
+        }
         let (detail, hint) = match op {
             Op::ExecPath { path, .. } => self.explain_exec(path, errno),
             Op::ExecSlot { slot, .. } => self.explain_exec_slot(slot, errno),
@@ -59,6 +67,9 @@ impl Context<'_> {
             return (None, Some(detail.to_owned()), Some(hint.to_owned()));
         }
         let hint = match (step, errno, cause) {
+            (Step::Killed, _, Cause::TimedOut) if self.plan.start_is_notified() => {
+                "the plan's filter notifies its listener of the start, and nobody answered"
+            }
             (Step::Killed, _, Cause::TimedOut) => {
                 "another process may be stopping it, its cgroup may be frozen, or a path may lie \
                  on a file server that does not answer"
@@ -91,6 +102,12 @@ impl Context<'_> {
             _ => return (None, None, None),
         };
         (None, None, Some(hint.to_owned()))
+    }
+
+    /// Whether Landlock was enforced before the start.
+    fn is_landlocked(&self) -> bool {
+        let enforces = |op| matches!(op, Op::Confine(ConfineOp::Landlock { .. }));
+        self.plan.ops().flatten().any(enforces)
     }
 
     /// How a child ended that was under a filter of its own plan, if that tells anything.
@@ -507,6 +524,30 @@ fn general_hint(op: &Op<'_>, errno: Errno) -> Option<&'static str> {
         }
         (Op::StartRegs { .. }, Errno::BUSY) => {
             "the page of the last instructions lies in a range that is to go away"
+        }
+        (Op::Confine(ConfineOp::Landlock { .. }), Errno::PERM) => {
+            "Landlock needs no-new-privs in the plan, or CAP_SYS_ADMIN"
+        }
+        (Op::Confine(ConfineOp::Landlock { .. }), Errno::INVAL) => {
+            "choosing what is logged needs Landlock ABI 7 (Linux 6.15)"
+        }
+        (Op::Confine(ConfineOp::Landlock { .. }), Errno::TOOBIG) => {
+            "the process is in 16 Landlock domains already"
+        }
+        (Op::Confine(ConfineOp::LandlockPath { .. }), Errno::INVAL) => {
+            "a right that the ruleset does not restrict, or none that this file can have"
+        }
+        (Op::Confine(ConfineOp::LandlockPath { .. }), Errno::NOENT) => {
+            "the path is looked up in the child, below its new root if it has one"
+        }
+        (Op::Confine(_), _) if errno == Errno::new(77) || errno == Errno::BADF => {
+            "the granted descriptor is not a Landlock ruleset"
+        }
+        (Op::Confine(_), Errno::NOSYS | Errno::OPNOTSUPP) => {
+            "this kernel has no Landlock (Linux 5.13), or it is not enabled (lsm= at boot)"
+        }
+        (Op::Seccomp { flags, .. }, Errno::BUSY) if flags.contains(FilterFlags::LISTENER) => {
+            "the process is under a filter that has a listener already, and there can be one alone"
         }
         (_, Errno::NOSYS) => "this kernel, or a seccomp filter, lacks the system call",
         _ => return None,

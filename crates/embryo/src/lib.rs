@@ -62,6 +62,8 @@ pub mod fuzzing;
 mod guarded;
 mod hatchery;
 mod hint;
+#[cfg(feature = "landlock")]
+mod landlock;
 mod launching;
 mod listener;
 mod live;
@@ -90,18 +92,23 @@ pub use embryo_plan::{
     Access, ArgText, ArmRegs, BuildError, ConfineOp, ExecFlags, Explained, FilterFlags,
     FilterOutcome, Keep, LANDLOCK_RIGHTS, LandlockFlags, Layout, MapFlags, MountFlags, MountOp, Op,
     OpCode, OwnedPlan as Plan, Plan as PlanView, PlanBuilder, PlanError, RawPlan, Reason, Regset,
-    Route, Slot, X86Regs, limits,
+    Route, Slot, Spread, X86Regs, limits,
 };
 pub use embryo_plan::{
     check_filter, errno_name, filter_outcome, resource_name, sched_policy_name, signal_name,
 };
 pub use error::{Cause, Error, Fault, SpawnError};
 pub use hatchery::{Hatchery, HatcheryBuilder, WhenEmpty};
+#[cfg(feature = "landlock")]
+pub use landlock::{
+    Landlock, LandlockError, LandlockLog, LandlockRights, LandlockRule, LandlockRuleset,
+    LandlockScope, UnknownRight,
+};
 pub use launching::{Launching, launch_with};
 pub use listener::{AddFd, Listener, Notification};
 pub use live::Embryo;
 pub use maps::MapsEntry;
-pub use mount::{Mount, MountAttributes, MountSpread, NewRoot, Spread, Upper};
+pub use mount::{Mount, MountAttributes, MountSpread, NewRoot, Upper};
 #[cfg(feature = "seccomp")]
 pub use policy::{
     Action, Architecture, Compare, Compiled, Condition, Policy, PolicyError, Rule, UnknownAction,

@@ -138,7 +138,8 @@ impl Listener {
     /// The call fails with this errno, 1 to 4095, and is not made.
     ///
     /// # Errors
-    /// ENOENT if it does not wait any more; EINVAL for another number.
+    /// ENOENT if it does not wait any more, EINPROGRESS if it has its answer already; EINVAL for another
+    /// number.
     pub fn reply_errno(&self, id: u64, errno: i32) -> Result<(), Error> {
         let errno = u16::try_from(errno).ok().filter(|errno| (1..=4095).contains(errno));
         match errno {
@@ -150,7 +151,7 @@ impl Listener {
     /// The call returns this, and is not made.
     ///
     /// # Errors
-    /// ENOENT if it does not wait any more.
+    /// As [`Listener::reply_errno`].
     pub fn reply_value(&self, id: u64, value: i64) -> Result<(), Error> {
         self.reply(id, Reply::Value(value))
     }
@@ -158,7 +159,7 @@ impl Listener {
     /// The call is made as if there were no filter.
     ///
     /// # Errors
-    /// ENOENT if it does not wait any more.
+    /// As [`Listener::reply_errno`].
     ///
     /// # Kernel
     /// Linux 5.5.

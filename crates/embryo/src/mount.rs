@@ -7,7 +7,7 @@ use std::ffi::{CString, NulError};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-pub use embryo_plan::Spread;
+use embryo_plan::Spread;
 
 /// Permissions of directories that nobody said anything of.
 const DIRECTORY_MODE: u32 = 0o755;

@@ -32,6 +32,7 @@ const TRIES: u32 = 64;
 const ON_THE_WAY: u32 = 0o755;
 
 /// Executes an op on mounts. `fd` is that of its slot.
+#[inline(never)]
 pub(crate) fn apply(op: &MountOp<'_>, fd: i32, world: &mut World) -> Result<()> {
     world.demand(CLONE_NEWNS)?;
     // Permissions are those that the plan names.
@@ -121,6 +122,7 @@ fn one(op: &MountOp<'_>, fd: i32, world: &mut World) -> Result<()> {
 const NONE: MountAttr = MountAttr { set: 0, clear: 0, propagation: 0, userns: 0 };
 
 /// Sets the stage, as the head of this file says.
+#[inline(never)]
 fn new_root(world: &mut World, size: u64, mode: u32, inodes: u64) -> Result<()> {
     if world.root >= 0 {
         return Err(Errno::BUSY);
@@ -158,6 +160,7 @@ fn new_root(world: &mut World, size: u64, mode: u32, inodes: u64) -> Result<()> 
 }
 
 /// Makes the new root the root, and takes the old one with the stage away.
+#[inline(never)]
 fn enter_root(world: &mut World) -> Result<()> {
     let root = borrow(world.root)?;
     rustix::process::fchdir(root)?;
@@ -374,6 +377,7 @@ fn below(flags: MountFlags) -> u32 {
 
 /// A copy of what a grant is. A grant of another mount namespace cannot be copied, so the same file is
 /// looked for here, at the path that it has there.
+#[inline(never)]
 fn granted(fd: BorrowedFd<'_>, flags: MountFlags) -> Result<Held> {
     match sys::open_tree_clone(fd, c"", below(flags) | AT_EMPTY_PATH) {
         Err(Errno::INVAL) => {}
@@ -461,7 +465,8 @@ fn decimal(value: u64, radix: u64, room: &mut [u8; DIGITS]) -> Result<&CStr> {
 }
 
 /// Calls `act` in an empty tmpfs that goes away afterwards; what it has mounted of it stays.
-fn in_scratch<T>(world: &World, act: impl FnOnce(&Held) -> Result<T>) -> Result<T> {
+#[inline(never)]
+fn in_scratch(world: &World, act: &mut dyn FnMut(&Held) -> Result<Held>) -> Result<Held> {
     let before = here()?;
     let scratch = tmpfs(0, ON_THE_WAY, 0, MountFlags::NOSUID | MountFlags::NODEV)?;
     // Nothing is looked up there as long as it lies on it.
@@ -475,6 +480,7 @@ fn in_scratch<T>(world: &World, act: impl FnOnce(&Held) -> Result<T>) -> Result<
     outcome
 }
 
+#[inline(never)]
 fn overlay(world: &World, bytes: &[u8], flags: MountFlags) -> Result<Held> {
     let made = sys::fsopen(c"overlay")?;
     let count = layers(bytes).count();
@@ -489,7 +495,7 @@ fn overlay(world: &World, bytes: &[u8], flags: MountFlags) -> Result<Held> {
     if !flags.contains(MountFlags::THROWAWAY) {
         return finish(&made, flags);
     }
-    in_scratch(world, |scratch| {
+    in_scratch(world, &mut |scratch| {
         for (key, name) in [(c"upperdir", c"upper"), (c"workdir", c"work")] {
             rustix::fs::mkdirat(scratch, name, Mode::from_raw_mode(ON_THE_WAY))?;
             string(&made, key, name)?;
@@ -500,6 +506,7 @@ fn overlay(world: &World, bytes: &[u8], flags: MountFlags) -> Result<Held> {
 
 /// As one string, which every kernel takes, if that is long enough for all; else one by one, which
 /// Linux 6.7 does.
+#[inline(never)]
 fn lower_layers(made: &Held, bytes: &[u8], count: usize) -> Result<()> {
     let mut room = [0u8; limits::LAYER_BYTES_MAX];
     if joined(bytes, count, &mut room).is_some() {
@@ -529,6 +536,7 @@ fn joined(bytes: &[u8], count: usize, room: &mut [u8]) -> Option<()> {
     room.get(at).map(|_| ())
 }
 
+#[inline(never)]
 fn symlink(world: &World, link: &CStr, target: &CStr) -> Result<()> {
     let mut room = [0; limits::PATH_BYTES_MAX];
     let (parent, name) = lead(world, target, &mut room)?;
@@ -543,10 +551,11 @@ fn symlink(world: &World, link: &CStr, target: &CStr) -> Result<()> {
     }
 }
 
+#[inline(never)]
 fn file(world: &mut World, from: i32, target: &CStr, flags: MountFlags, mode: u32) -> Result<()> {
     let from = borrow(from)?;
     if flags.contains(MountFlags::OVER) {
-        let tree = in_scratch(world, |scratch| {
+        let tree = in_scratch(world, &mut |scratch| {
             copy(from, &created(scratch, c"f", mode)?)?;
             sys::open_tree_clone(scratch.as_fd(), c"f", 0)
         })?;
@@ -597,6 +606,7 @@ fn copy(from: BorrowedFd<'_>, to: &Held) -> Result<()> {
     }
 }
 
+#[inline(never)]
 fn chmod(file: &Held, mode: u32) -> Result<()> {
     match sys::fchmodat2(file.as_fd(), c"", mode, AT_EMPTY_PATH) {
         // Before Linux 6.6.

@@ -206,6 +206,7 @@ pub const fn errno_name(errno: u32) -> Option<&'static str> {
         71 => "EPROTO",
         74 => "EBADMSG",
         75 => "EOVERFLOW",
+        77 => "EBADFD",
         79 => "ELIBACC",
         80 => "ELIBBAD",
         84 => "EILSEQ",

@@ -9,9 +9,9 @@ mod mount;
 mod raw;
 
 use embryo_plan::{
-    Access, ENTRY_LEN, Entry, ExecFlags, FilterFlags, HEADER_LEN, Keep, Layout, MAGIC, MapFlags,
-    NO_SLOT, Op, OpCode, PlanBuilder, PlanFlags, RawPlan, Reason, Regset, Route, Slot, VERSION,
-    X86Regs, limits,
+    Access, ConfineOp, ENTRY_LEN, Entry, ExecFlags, FilterFlags, HEADER_LEN, Keep, LandlockFlags,
+    Layout, MAGIC, MapFlags, NO_SLOT, Op, OpCode, PlanBuilder, PlanFlags, RawPlan, Reason, Regset,
+    Route, Slot, VERSION, X86Regs, limits,
 };
 use raw::Raw;
 
@@ -80,6 +80,12 @@ fn sample(code: OpCode) -> Op<'static> {
         OpCode::NoNewPrivs => Op::NoNewPrivs,
         OpCode::Seccomp => Op::Seccomp { flags: FilterFlags::empty(), program: &FILTER },
         OpCode::SeccompStrict => Op::SeccompStrict,
+        OpCode::Landlock => {
+            Op::Confine(ConfineOp::Landlock { slot, flags: LandlockFlags::empty() })
+        }
+        OpCode::LandlockPath => {
+            Op::Confine(ConfineOp::LandlockPath { slot, path: c"/", access: 1 })
+        }
         OpCode::SignalIgnore => Op::SignalIgnore { set: 1 },
         OpCode::SignalMask => Op::SignalMask { set: 1 },
         OpCode::SignalDefault => Op::SignalDefault { set: 1 },
@@ -144,6 +150,9 @@ fn around(op: &Op<'_>) -> (Raw, usize) {
         }
         OpCode::Umask => keep -= Keep::UMASK,
         OpCode::SignalDefault => keep |= Keep::IGNORED_SIGNALS,
+        OpCode::LandlockPath => {
+            plan.op(&sample(OpCode::Landlock));
+        }
         _ => {}
     }
     if !op.is_start() && registers {
@@ -271,7 +280,7 @@ fn every_limit_stands_there_with_its_value() {
     let source = include_str!("../src/limits.rs");
     let names = source.lines().filter_map(|line| line.strip_prefix("pub const "));
     let names: Vec<_> = names.filter_map(|line| line.split(':').next()).collect();
-    let values: [(&str, u64); 25] = [
+    let values: [(&str, u64); 26] = [
         ("PLAN_BYTES_MAX", limits::PLAN_BYTES_MAX as u64),
         ("ENTRIES_MAX", limits::ENTRIES_MAX.into()),
         ("SLOTS_MAX", limits::SLOTS_MAX.into()),
@@ -289,6 +298,7 @@ fn every_limit_stands_there_with_its_value() {
         ("AUXV_BYTES_MAX", limits::AUXV_BYTES_MAX as u64),
         ("RANGES_MAX", limits::RANGES_MAX as u64),
         ("FILTER_INSTRUCTIONS_MAX", limits::FILTER_INSTRUCTIONS_MAX as u64),
+        ("FILTERS_MAX", limits::FILTERS_MAX.into()),
         ("THREADS_MAX", limits::THREADS_MAX.into()),
         ("STATE_BYTES_MAX", limits::STATE_BYTES_MAX as u64),
         ("RESOURCES_MAX", limits::RESOURCES_MAX.into()),

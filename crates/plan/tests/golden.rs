@@ -8,8 +8,9 @@
 mod reencode;
 
 use embryo_plan::{
-    Access, ExecFlags, FilterFlags, Header, Keep, Layout, MapFlags, MountFlags, MountOp, Op,
-    OpCode, OwnedPlan, PlanBuilder, RawPlan, Regset, Spread, VERSION, X86Regs,
+    Access, ConfineOp, ExecFlags, FilterFlags, Header, Keep, LandlockFlags, Layout, MapFlags,
+    MountFlags, MountOp, Op, OpCode, OwnedPlan, PlanBuilder, RawPlan, Regset, Spread, VERSION,
+    X86Regs,
 };
 use reencode::{ops, reencode};
 use std::fmt::Write;
@@ -229,6 +230,26 @@ fn filtered() -> PlanBuilder {
     plan
 }
 
+fn confined() -> PlanBuilder {
+    // ld [0]; jeq #39, 0, 1; ret USER_NOTIF; ret ALLOW: a listener is asked about getpid.
+    let program =
+        [0x20u64, 39 << 32 | 1 << 24 | 0x15, 0x7fc0_0000 << 32 | 6, 0x7fff_0000 << 32 | 6];
+    let program = program.map(u64::to_le_bytes).concat();
+    let mut plan = PlanBuilder::new();
+    let ruleset = plan.slot();
+    let path = ConfineOp::LandlockPath { slot: ruleset, path: c"/usr", access: 0b1101 };
+    let landlock = ConfineOp::Landlock { slot: ruleset, flags: LandlockFlags::QUIET_IMAGE };
+    let flags = FilterFlags::LISTENER | FilterFlags::WAIT_KILLABLE;
+    plan.keep(Keep::CWD | Keep::UMASK | Keep::SESSION)
+        .op(&Op::NoNewPrivs)
+        .op(&Op::Confine(path))
+        .op(&Op::Confine(landlock))
+        .op(&Op::Seccomp { flags, program: &program })
+        .op(&Op::ExecPath { path: c"/usr/bin/true", flags: ExecFlags::empty() })
+        .arg("true");
+    plan
+}
+
 fn threads() -> PlanBuilder {
     let (code, stack, words) = (0x1000_0000, 0x2000_0000, 0x3000_0000);
     // As FXSAVE leaves it in a fresh process, but that the result is rounded towards zero.
@@ -248,13 +269,14 @@ fn threads() -> PlanBuilder {
 /// Name, what it shows, and what makes it.
 type Vector = (&'static str, &'static str, fn() -> PlanBuilder);
 
-const VECTORS: [Vector; 8] = [
+const VECTORS: [Vector; 9] = [
     ("minimal", "the least there can be: an image, and everything else kept", minimal),
     ("terminal", "a new session on a terminal, and most ops; executed through the seed", terminal),
     ("granted", "everything by grant, and a fault on purpose; executed through the seed", granted),
     ("batch", "ops without an image", batch),
     ("memory", "an address space as an image, started by registers", memory),
     ("filter", "an executable under a filter", filtered),
+    ("confined", "an executable under Landlock and a filter with a listener", confined),
     ("threads", "a start by registers with threads, vector state and strict mode", threads),
     ("root", "a root that is put together of mounts, and entered", root),
 ];

@@ -11,8 +11,8 @@ mod raw;
 mod reencode;
 
 use embryo_plan::{
-    Access, ExecFlags, Explained, FilterFlags, Keep, MAGIC, Op, OpCode, OwnedPlan, Plan,
-    PlanBuilder, RawPlan, Slot, limits,
+    Access, ConfineOp, ExecFlags, Explained, FilterFlags, Keep, LANDLOCK_RIGHTS, LandlockFlags,
+    MAGIC, Op, OpCode, OwnedPlan, Plan, PlanBuilder, RawPlan, Slot, limits,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option::of;
@@ -39,6 +39,7 @@ enum Given {
     Thread(u64, u64, Vec<u8>),
     Seccomp(FilterFlags, Vec<u8>),
     Mount(mount::Mounted),
+    LandlockPath(Slot, CString, u64),
 }
 
 impl Given {
@@ -60,6 +61,9 @@ impl Given {
             }
             Given::Seccomp(flags, program) => Op::Seccomp { flags: *flags, program },
             Given::Mount(mounted) => mounted.op(),
+            Given::LandlockPath(slot, path, access) => {
+                Op::Confine(ConfineOp::LandlockPath { slot: *slot, path, access: *access })
+            }
         }
     }
 }
@@ -268,6 +272,28 @@ fn image() -> impl Strategy<Value = Given> {
     ]
 }
 
+/// Landlock, with some rules of the child's own, or none.
+fn landlock() -> impl Strategy<Value = Vec<Given>> {
+    let flags = (0..=LandlockFlags::all().bits()).prop_map(LandlockFlags::from_bits_retain);
+    let rule = (path(), 1u64..1 << LANDLOCK_RIGHTS.len());
+    of((slot(), flags, vec(rule, 0..3))).prop_map(|found| {
+        let Some((slot, flags, rules)) = found else { return vec![] };
+        let rule = |(path, access)| Given::LandlockPath(slot, path, access);
+        let landlock = Op::Confine(ConfineOp::Landlock { slot, flags });
+        rules.into_iter().map(rule).chain([Given::Plain(landlock)]).collect()
+    })
+}
+
+/// What a start by registers can install.
+fn only_one_filter(ops: &mut Vec<Given>) {
+    let mut found = false;
+    ops.retain_mut(|op| {
+        let Given::Seccomp(flags, _) = op else { return true };
+        *flags -= FilterFlags::LISTENER | FilterFlags::WAIT_KILLABLE;
+        !std::mem::replace(&mut found, true)
+    });
+}
+
 /// Everything that makes a plan, in an order that the builder has to mend, with an op that fails
 /// thrown in somewhere.
 pub(crate) fn description() -> impl Strategy<Value = Description> {
@@ -282,18 +308,19 @@ pub(crate) fn description() -> impl Strategy<Value = Description> {
         vec((any::<Index>(), 1u32..=4095), 0..3),
     );
     let strings = (vec(text(20), 1..4), vec(text(20), 0..4));
-    let start = (image(), memory::filter(), memory::threads());
+    let start = (image(), memory::filter(), memory::threads(), landlock());
     (before_image, start, strings).prop_map(|(parts, start, (mut argv, mut envp))| {
-        let (image, filter, threads) = start;
+        let (image, filter, threads, landlock) = start;
         let (session, fds, resources, places, ids, signals, memory, fails) = parts;
         let (session, kept_session) = session;
         let (places, kept_places) = places;
         let (signals, kept_signals) = signals;
-        let mut ops = [filter, signals, memory, ids, places, resources, fds].concat();
+        let mut ops = [landlock, filter, signals, memory, ids, places, resources, fds].concat();
         if matches!(image, Given::StartRegs(..)) {
             argv.clear();
             envp.clear();
             ops.extend(threads);
+            only_one_filter(&mut ops);
         } else {
             ops.retain(|op| !matches!(op, Given::Plain(Op::SeccompStrict)));
         }

@@ -2,6 +2,8 @@
 //!
 //! A case must never accept a reason that merely comes near: entry and reason are compared whole.
 
+#[path = "rejections/confine.rs"]
+mod confine;
 #[path = "rejections/memory.rs"]
 mod memory;
 #[path = "rejections/mount.rs"]
@@ -413,6 +415,7 @@ fn every_reason_is_provoked_and_names_its_entry() {
     range_cases(&mut cases);
     memory::cases(&mut cases);
     mount::cases(&mut cases);
+    confine::cases(&mut cases);
 
     let source = include_str!("../src/check.rs");
     let (_, rest) = source.split_once("pub enum Reason {").expect("the reasons stand there");

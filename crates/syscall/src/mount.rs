@@ -88,6 +88,7 @@ impl AsFd for Held {
 }
 
 impl Drop for Held {
+    #[inline(never)]
     fn drop(&mut self) {
         let _ = crate::close(self.0.as_raw_fd());
     }
