@@ -35,8 +35,29 @@ pub(crate) fn everything(page: u64) {
     starts_by_exec();
     at_length();
     from_a_hatchery();
+    guardians();
     drop(create());
     assert_eq!(children_of_self(), []);
+}
+
+/// One that kills a child, and one that makes and removes a cgroup, or what looks like one: a guardian
+/// cannot tell, and not everybody may make one.
+fn guardians() {
+    let options = SpawnOptions::new().timeout(PATIENCE);
+    let mut command = embryo::Command::new(probe_path());
+    command.args(["sleep", "600"]).die_with_handle(true).spawn_options(options);
+    drop(command.spawn().expect("it can be started"));
+    let dir = tempfile::tempdir().expect("one can be made");
+    for file in ["cgroup.controllers", "cgroup.subtree_control"] {
+        std::fs::write(dir.path().join(file), "").expect("it is one's own");
+    }
+    let cgroup = embryo::Cgroup::create(&embryo::TransientCgroup::in_parent(dir.path()));
+    let cgroup = cgroup.expect("it can be made");
+    // As before Linux 5.14: no cgroup.kill, so each process is killed. This number is nobody's.
+    let procs = format!("{}\n", i32::MAX);
+    std::fs::write(cgroup.path().join("cgroup.procs"), procs).expect("it is one's own");
+    drop(cgroup);
+    assert!(embryo_tests::wait_for(PATIENCE, || children_of_self().is_empty()));
 }
 
 /// Several, so that the embryos are made while one waits, and in another working directory.

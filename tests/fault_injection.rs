@@ -15,8 +15,8 @@ mod refusal;
 use before::{Before, caller_state};
 use catalogue::Who;
 use embryo::{
-    Access, ExecFlags, FilterFlags, Keep, MapFlags, Op, OpCode, Plan, PlanBuilder, Regset,
-    SpawnError, X86Regs,
+    Access, CapSets, ExecFlags, FilterFlags, Keep, MapFlags, Op, OpCode, Plan, PlanBuilder,
+    PrivilegeOp, Regset, SpawnError, X86Regs,
 };
 use embryo_tests::{alone, is_root, rerun_as_nobody, skip};
 use launch::{Draft, borrow, c_path};
@@ -75,12 +75,47 @@ fn third() -> Draft {
     if Who::With(CapabilitySet::SETGID).is_me() {
         draft.op(&Op::Groups { list: &list });
     }
+    add_privileges(&mut draft);
     draft.op(&Op::Gid { real: u32::MAX, effective: u32::MAX, saved: u32::MAX });
     draft.op(&Op::Uid { real: id, effective: id, saved: id });
     let search = c_path(embryo_tests::probe_path().parent().expect("it has one"));
     let flags = ExecFlags::SHELL;
     draft.op(&Op::ExecName { name: c"embryo-probe", search: &search, flags });
     draft
+}
+
+/// Cgroup, tie, capabilities and the like, as far as this user and kernel have them.
+fn add_privileges(draft: &mut Draft) {
+    for code in OpCode::ALL {
+        let family = catalogue::samples(*code).into_iter();
+        let mut family = family.filter(|sample| sample.who.is_me());
+        let alone = matches!(code, OpCode::CoreScheduling | OpCode::MemoryPolicy);
+        let tied = matches!(code, OpCode::CgroupJoin | OpCode::Tie);
+        if !alone && !tied && !(OpCode::BoundingSet..=OpCode::ThpDisable).contains(code) {
+            continue;
+        }
+        let op = match code {
+            OpCode::BoundingSet => PrivilegeOp::BoundingSet { keep: u64::MAX },
+            OpCode::Securebits if is_root() => PrivilegeOp::Securebits { bits: 0 },
+            OpCode::Capabilities => {
+                let given = CapSets::INHERITABLE;
+                let [effective, permitted, inheritable] = [0; 3];
+                PrivilegeOp::Capabilities { given, effective, permitted, inheritable }
+            }
+            OpCode::Ambient => PrivilegeOp::Ambient { set: 0 },
+            OpCode::KeepCapabilities => PrivilegeOp::KeepCapabilities,
+            OpCode::Securebits => continue,
+            _ => {
+                // What its own test shows.
+                if let Some(sample) = family.next() {
+                    let shown = (sample.add)(draft);
+                    draft.hold(shown);
+                }
+                continue;
+            }
+        };
+        draft.op(&Op::Privilege(op));
+    }
 }
 
 /// An address space as an image: every op on memory, and a start by registers in what they built.
@@ -291,6 +326,18 @@ fn without_a_fault_they_run() {
     let mut seen = BTreeSet::from([OpCode::Fail, OpCode::NameRegion, OpCode::MmLayout]);
     if under_a_filter() {
         seen.insert(OpCode::SeccompStrict);
+    }
+    // Not every kernel and machine has those; `every_op.rs` says so.
+    for code in [
+        OpCode::CoreScheduling,
+        OpCode::MemoryPolicy,
+        OpCode::SessionKeyring,
+        OpCode::Mdwe,
+        OpCode::CgroupJoin,
+    ] {
+        if !catalogue::samples(code).iter().any(|sample| sample.who.is_me()) {
+            seen.insert(code);
+        }
     }
     for draft in plans() {
         for way in draft().ways() {

@@ -6,11 +6,13 @@
 
 #![allow(dead_code, reason = "every test that includes this uses a part of it")]
 
+mod cgroup;
 mod confine;
 mod credentials;
 mod descriptors;
 mod image;
 mod places;
+mod privilege;
 mod resources;
 mod session;
 mod signals;
@@ -32,6 +34,8 @@ pub(crate) enum Who {
     Without(CapabilitySet),
     /// Something that a kernel may lack, and whether this one has it.
     Where(&'static str, fn() -> bool),
+    /// A kernel, or a machine, that has it.
+    If(fn() -> bool),
 }
 
 impl Who {
@@ -44,6 +48,7 @@ impl Who {
             Who::With(wanted) => held.effective.contains(wanted),
             Who::Without(unwanted) => !held.effective.intersects(unwanted),
             Who::Where(_, found) => found(),
+            Who::If(has) => has(),
         }
     }
 }
@@ -71,6 +76,10 @@ impl Sample {
 
     const fn with(self, wanted: CapabilitySet) -> Self {
         Self { who: Who::With(wanted), ..self }
+    }
+
+    const fn when(self, has: fn() -> bool) -> Self {
+        Self { who: Who::If(has), ..self }
     }
 }
 
@@ -116,6 +125,10 @@ impl Failure {
         Self { who: Who::With(wanted), ..self }
     }
 
+    const fn when(self, has: fn() -> bool) -> Self {
+        Self { who: Who::If(has), ..self }
+    }
+
     const fn without(self, unwanted: CapabilitySet) -> Self {
         Self { who: Who::Without(unwanted), ..self }
     }
@@ -147,13 +160,15 @@ impl Failure {
 /// Every sample of `code`.
 #[must_use]
 pub(crate) fn samples(code: OpCode) -> Vec<Sample> {
-    let all: [&[Sample]; 8] = [
+    let all: [&[Sample]; 10] = [
         session::SAMPLES,
         descriptors::SAMPLES,
         resources::SAMPLES,
         places::SAMPLES,
         credentials::SAMPLES,
         confine::SAMPLES,
+        privilege::SAMPLES,
+        cgroup::SAMPLES,
         signals::SAMPLES,
         image::SAMPLES,
     ];
@@ -163,13 +178,15 @@ pub(crate) fn samples(code: OpCode) -> Vec<Sample> {
 /// Every failure of `code`; those that need a refused call come last, since that stays refused.
 #[must_use]
 pub(crate) fn failures(code: OpCode) -> Vec<Failure> {
-    let all: [&[Failure]; 8] = [
+    let all: [&[Failure]; 10] = [
         session::FAILURES,
         descriptors::FAILURES,
         resources::FAILURES,
         places::FAILURES,
         credentials::FAILURES,
         confine::FAILURES,
+        privilege::FAILURES,
+        cgroup::FAILURES,
         signals::FAILURES,
         image::FAILURES,
     ];

@@ -64,6 +64,7 @@ pub(crate) fn report(argv: Vec<Text>, envp: Vec<Text>) -> Report {
         pdeathsig: prctl_stored(libc::PR_GET_PDEATHSIG),
         thp_disable: Number::THP_DISABLE.get(),
         mdwe: Number::MDWE.get(),
+        session_keyring: session_keyring(),
         seccomp: status.seccomp(),
         cgroup: read("cgroup").map(Text::from),
         namespaces: namespaces(),
@@ -550,6 +551,22 @@ fn memory_policy() -> Option<i64> {
         libc::syscall(libc::SYS_get_mempolicy, &raw mut mode, nodes, 0_u64, address, 0_u64)
     };
     (result == 0).then_some(i64::from(mode))
+}
+
+/// What the session keyring is called, if it is one of its own: who has none is given the user's by
+/// being asked.
+fn session_keyring() -> Option<Text> {
+    const DESCRIBE: libc::c_long = 6;
+    const SESSION: libc::c_long = -3;
+    let mut bytes = [0u8; 512];
+    // SAFETY: the kernel writes at most that many bytes, with a NUL at the end.
+    let len = unsafe {
+        libc::syscall(libc::SYS_keyctl, DESCRIBE, SESSION, bytes.as_mut_ptr(), bytes.len())
+    };
+    let described = bytes.get(..usize::try_from(len).ok()?)?.split_last()?.1;
+    // Type, uid, gid, permissions, name.
+    let name = described.splitn(5, |byte| *byte == b';').nth(4)?;
+    (!name.starts_with(b"_uid_ses.")).then(|| Text::from(name.to_vec()))
 }
 
 /// Whether the timer that `execve` keeps is running.

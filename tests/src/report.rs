@@ -90,6 +90,8 @@ pub struct Report {
     pub thp_disable: Option<i64>,
     /// `PR_GET_MDWE`: whether memory is kept from being both writable and executable (Linux 6.3).
     pub mdwe: Option<i64>,
+    /// What its session keyring is called, unless that is its user's.
+    pub session_keyring: Option<Text>,
     /// System call filters.
     pub seccomp: Option<Seccomp>,
     /// The text of `/proc/self/cgroup`.

@@ -3,7 +3,7 @@
 //! It must never start the two in different ways: both end in the library's spawn.
 
 use crate::failure::Failure;
-use embryo::{Command, Load, Op, Plan, Process, SpawnOptions};
+use embryo::{Command, Load, Op, Plan, Process, Pty, SpawnOptions};
 use embryo_job::Job;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -42,6 +42,13 @@ impl Launch {
         match self {
             Self::Described(command, _) if command.loads() => Ok(Some(command.program_to_load()?)),
             _ => Ok(None),
+        }
+    }
+
+    /// Gives a described child this terminal for its own.
+    pub(crate) fn give(&mut self, pty: &Pty) {
+        if let Self::Described(command, _) = self {
+            command.pty(pty);
         }
     }
 

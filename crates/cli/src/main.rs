@@ -14,6 +14,7 @@ mod generate;
 mod job;
 mod launch;
 mod output;
+mod pty;
 mod run;
 mod saved;
 mod supervise;

@@ -6,13 +6,14 @@ use crate::args::RunArgs;
 use crate::describe::overlay;
 use crate::failure::{Failure, NOT_FOUND};
 use crate::launch::Launch;
+use crate::pty::Relay;
 use crate::saved::{self, Found};
 use crate::supervise::{Limits, Supervisor};
 use crate::terminal::Terminal;
 use crate::value::Source;
 use crate::watch::Watch;
 use crate::{ending, output};
-use embryo::{Plan, SpawnOptions};
+use embryo::{Plan, Pty, SpawnOptions};
 use embryo_job::{Callers, Document, Error, Job};
 use rustix::fd::{AsRawFd, OwnedFd};
 use std::ffi::OsString;
@@ -28,7 +29,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
     if looking && args.trace.is_some() {
         return Err(Failure::new("--trace runs the program; --explain and --save do not"));
     }
-    let launch = match args.plan.as_deref().map(saved::read).transpose()? {
+    let mut launch = match args.plan.as_deref().map(saved::read).transpose()? {
         Some(Found::Plan(plan)) => {
             if let Some(option) = &args.beside {
                 return Err(Failure::new(format!(
@@ -44,6 +45,12 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
         Some(Found::Job(job, document)) => described(args, *job, Some(&document))?,
         None => described(args, Job::default(), None)?,
     };
+    if looking && args.child.pty {
+        // One that nobody will use.
+        let pty = Pty::open()?;
+        launch.give(&pty);
+        return look(args, &launch);
+    }
     if looking { look(args, &launch) } else { start(args, launch) }
 }
 
@@ -143,7 +150,12 @@ fn start(args: &RunArgs, mut launch: Launch) -> Result<u8, Failure> {
         None => None,
     };
     options = options.trace(trace.is_some());
-    let terminal = Terminal::of_session();
+    let relay = args.child.pty.then(Relay::open).transpose()?;
+    if let Some(pty) = relay.as_ref().and_then(Relay::pty) {
+        launch.give(pty);
+    }
+    // A child with a terminal of its own never has ours.
+    let terminal = if relay.is_none() { Terminal::of_session() } else { None };
     let watch = Watch::start()?;
     let begun = Instant::now();
     let spawned = launch.spawn(options);
@@ -157,7 +169,7 @@ fn start(args: &RunArgs, mut launch: Launch) -> Result<u8, Failure> {
     let _ = embryo_syscall::set_mask(0);
     let limits = Limits { timeout: args.timeout, kill_after: args.kill_after };
     drop(launch);
-    let ended = Supervisor::new(process, watch, terminal, limits).wait()?;
+    let ended = Supervisor::new(process, watch, terminal, relay, limits).wait()?;
     Ok(ending::status(ended, args.signal_as_status))
 }
 

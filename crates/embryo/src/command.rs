@@ -4,6 +4,12 @@
 //! It is a plan in the making. Whatever a child of std's would inherit by habit (stdio,
 //! environment, working directory, umask, session, ignored signals) is granted here by name, and nothing else is.
 
+mod cgroup;
+mod confine;
+mod mount;
+mod privilege;
+
+use crate::caps::Privileges;
 use crate::elf::Load;
 use crate::error::Error;
 use crate::hatchery::Hatchery;
@@ -12,6 +18,7 @@ use crate::loaded;
 use crate::mailbox::Mailbox;
 use crate::mount::NewRoot;
 use crate::process::Process;
+use crate::pty::{self, Pty};
 use crate::spawn::SpawnOptions;
 use crate::stdio::{Source, Stdio, own};
 use embryo_plan::{Access, BuildError, ExecFlags, Keep, Op, OwnedPlan, PlanBuilder, Slot};
@@ -23,11 +30,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-mod confine;
-mod mount;
+pub(crate) use cgroup::Keeper;
 
 /// Where execvp(3) looks when there is no `PATH`.
 const DEFAULT_SEARCH: &str = "/bin:/usr/bin";
@@ -76,6 +82,7 @@ pub struct Command {
     session: Session,
     tty: Option<Arc<OwnedFd>>,
     foreground: Option<Arc<OwnedFd>>,
+    pty: Option<Weak<OwnedFd>>,
     groups: Option<Vec<u32>>,
     uids: Option<[u32; 3]>,
     gids: Option<[u32; 3]>,
@@ -99,6 +106,11 @@ pub struct Command {
     options: SpawnOptions,
     hatchery: Option<Hatchery>,
     kill_on_drop: bool,
+    privileges: Privileges,
+    core_scheduling: bool,
+    memory_policy: Option<(u32, Vec<u8>)>,
+    cgroup: Option<cgroup::Where>,
+    die_with_handle: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -170,6 +182,7 @@ impl Command {
             session: Session::Keep,
             tty: None,
             foreground: None,
+            pty: None,
             groups: None,
             uids: None,
             gids: None,
@@ -193,6 +206,11 @@ impl Command {
             options: SpawnOptions::default(),
             hatchery: None,
             kill_on_drop: false,
+            privileges: Privileges::default(),
+            core_scheduling: false,
+            memory_policy: None,
+            cgroup: None,
+            die_with_handle: false,
         }
     }
 
@@ -292,7 +310,7 @@ impl Command {
     /// A new session without a controlling terminal; setsid(2). Excludes
     /// [`Command::process_group`]: the last one called counts.
     pub fn setsid(&mut self, new: bool) -> &mut Self {
-        self.session = if new { Session::New } else { Session::Keep };
+        self.session = if new || self.pty.is_some() { Session::New } else { Session::Keep };
         self
     }
 
@@ -301,6 +319,18 @@ impl Command {
     pub fn controlling_tty(&mut self, tty: impl Into<OwnedFd>) -> &mut Self {
         self.session = Session::New;
         self.tty = Some(Arc::new(tty.into()));
+        self.pty = None;
+        self
+    }
+
+    /// A terminal of its own: the other side of `pty` is the controlling terminal of a new session, and every
+    /// standard stream that is not set otherwise, whatever the default is. It is opened by each spawn, and
+    /// the caller keeps nothing of it. Excludes [`Command::controlling_tty`] and
+    /// [`Command::process_group`]: the last one called counts.
+    pub fn pty(&mut self, pty: &Pty) -> &mut Self {
+        self.session = Session::New;
+        self.tty = None;
+        self.pty = Some(pty.downgrade());
         self
     }
 
@@ -578,6 +608,7 @@ impl Command {
     /// Process group; 0 makes a new one. Excludes [`Command::setsid`]: the last one called counts.
     pub fn process_group(&mut self, pgroup: i32) -> &mut Self {
         self.session = Session::Group(pgroup as u32);
+        self.pty = None;
         self
     }
 
@@ -680,12 +711,13 @@ impl AsFd for Grant {
 /// From description to plan.
 impl Command {
     /// The plan that a [`Command::spawn`] would execute now, and the descriptors that its slots
-    /// stand for. With [`Command::load`] it names the program with an exec that does not happen. A piped stream appears as a grant of a pipe whose other end is closed.
+    /// stand for. With [`Command::load`] it names the program with an exec that does not happen. A piped stream appears as a grant of a pipe whose other end is closed; a
+    /// transient cgroup, which is made by a spawn, as its parent; a guardian as a socket that leads nowhere.
     ///
     /// # Errors
     /// [`Error::Plan`] for a description that is none.
     pub fn plan(&self) -> Result<(OwnedPlan, Vec<OwnedFd>), Error> {
-        let prepared = self.prepare([Stdio::inherit, Stdio::inherit, Stdio::inherit])?;
+        let prepared = self.prepare([Stdio::inherit, Stdio::inherit, Stdio::inherit], None)?;
         let grants = prepared.grants.iter().map(|grant| grant.as_fd().try_clone_to_owned());
         let grants = grants.collect::<Result<_, _>>().map_err(Error::io("copying a grant"))?;
         Ok((prepared.plan, grants))
@@ -696,7 +728,8 @@ impl Command {
     }
 
     fn launch_default(&self, defaults: [fn() -> Stdio; 3]) -> Result<Launching, Error> {
-        let prepared = self.prepare(defaults)?;
+        let keeper = self.keeper()?;
+        let prepared = self.prepare(defaults, keeper.as_ref())?;
         let grants: Vec<BorrowedFd<'_>> = prepared.grants.iter().map(AsFd::as_fd).collect();
         let mut launching = match (&self.hatchery, self.load) {
             (_, true) => Launching::started(loaded::spawn(&prepared.plan, &grants, self.options)?),
@@ -710,16 +743,24 @@ impl Command {
             stderr: stderr.map(Into::into),
         };
         launching.kill_on_drop = self.kill_on_drop;
+        launching.keeper = keeper;
         Ok(launching)
     }
 
-    fn prepare(&self, defaults: [fn() -> Stdio; 3]) -> Result<Prepared, Error> {
+    fn prepare(
+        &self,
+        defaults: [fn() -> Stdio; 3],
+        keeper: Option<&Keeper>,
+    ) -> Result<Prepared, Error> {
         let mut draft = Draft { plan: PlanBuilder::new(), grants: Vec::new() };
-        let pipes = self.add_descriptors(&mut draft, defaults)?;
+        self.add_cgroup(&mut draft, keeper)?;
+        let slave = self.slave()?.map(Arc::new);
+        let pipes = self.add_descriptors(&mut draft, slave.as_ref(), defaults)?;
         self.add_places(&mut draft)?;
-        self.add_session(&mut draft);
+        self.add_session(&mut draft, slave.as_ref());
         self.add_resources(&mut draft.plan);
         self.add_credentials(&mut draft.plan);
+        self.add_privileges(&mut draft.plan)?;
         self.add_confinement(&mut draft)?;
         self.add_signals(&mut draft.plan);
         let env = self.environment();
@@ -731,9 +772,22 @@ impl Command {
         Ok(Prepared { plan, grants: draft.grants, pipes })
     }
 
+    /// The child's side of its own terminal.
+    fn slave(&self) -> Result<Option<OwnedFd>, Error> {
+        let Some(pty) = &self.pty else { return Ok(None) };
+        match pty.upgrade() {
+            Some(master) => pty::slave(&master).map(Some),
+            None => Err(Error::io("opening the child's terminal")(std::io::Error::new(
+                std::io::ErrorKind::NotFound,
+                "it was closed before the child was started",
+            ))),
+        }
+    }
+
     fn add_descriptors(
         &self,
         draft: &mut Draft,
+        slave: Option<&Arc<OwnedFd>>,
         defaults: [fn() -> Stdio; 3],
     ) -> Result<[Option<OwnedFd>; 3], Error> {
         let mut pipes = [None, None, None];
@@ -742,7 +796,11 @@ impl Command {
                 continue;
             }
             let index = number as usize;
-            let stdio = self.stdio[index].clone().unwrap_or_else(defaults[index]);
+            let default = || match slave {
+                Some(slave) => Stdio(Source::Fd(Arc::clone(slave))),
+                None => defaults[index](),
+            };
+            let stdio = self.stdio[index].clone().unwrap_or_else(default);
             let grant = match stdio.0 {
                 Source::Closed => continue,
                 Source::Null => {
@@ -815,13 +873,13 @@ impl Command {
         Ok(())
     }
 
-    fn add_session(&self, draft: &mut Draft) {
+    fn add_session(&self, draft: &mut Draft, slave: Option<&Arc<OwnedFd>>) {
         match self.session {
             Session::Keep => draft.plan.keep(Keep::SESSION),
             Session::New => draft.plan.op(&Op::SetSid),
             Session::Group(pgid) => draft.plan.keep(Keep::SESSION).op(&Op::SetPgid { pgid }),
         };
-        if let Some(tty) = &self.tty {
+        if let Some(tty) = self.tty.as_ref().or(slave) {
             let slot = draft.grant(Grant::Shared(Arc::clone(tty)));
             draft.plan.op(&Op::ControllingTty { slot });
         }

@@ -53,6 +53,16 @@ pub enum Error {
         /// What the kernel answered, or would.
         source: io::Error,
     },
+    /// A cgroup could not be made or used, and there is no child.
+    #[error("cgroup: {what}: {source}{}", hint.as_ref().map(|hint| format!(" (hint: {hint})")).unwrap_or_default())]
+    Cgroup {
+        /// What was being done, with the directory or file.
+        what: String,
+        /// What to do about it, where that is known.
+        hint: Option<String>,
+        /// What the kernel answered, or would.
+        source: io::Error,
+    },
     /// The child was reaped by somebody else, and this kernel does not tell how it ended.
     #[error(
         "process {pid} was reaped elsewhere (a wait for any child, or an ignored SIGCHLD); \
@@ -99,7 +109,9 @@ impl Error {
             },
             Error::Spawn(error) => error.kind(),
             Error::Reaped { .. } => io::ErrorKind::NotFound,
-            Error::Io { source, .. } | Error::Hatchery { source, .. } => source.kind(),
+            Error::Io { source, .. }
+            | Error::Hatchery { source, .. }
+            | Error::Cgroup { source, .. } => source.kind(),
         }
     }
 
@@ -108,9 +120,11 @@ impl Error {
     pub fn raw_os_error(&self) -> Option<i32> {
         match self {
             Error::Spawn(error) => Some(i32::from(error.fault.errno)),
-            Error::Io { source, .. } | Error::Hatchery { source, .. } => source.raw_os_error(),
             #[cfg(feature = "landlock")]
             Error::Landlock(crate::landlock::LandlockError::Path { errno, .. }) => Some(*errno),
+            Error::Io { source, .. }
+            | Error::Hatchery { source, .. }
+            | Error::Cgroup { source, .. } => source.raw_os_error(),
             Error::Load(error) => match &error.reason {
                 NotLoadable::Io(source) | NotLoadable::Directory(_, source) => {
                     source.raw_os_error()

@@ -2,6 +2,7 @@
 //!
 //! It must never wait for a start that waits for an answer which nobody can give.
 
+use crate::command::Keeper;
 use crate::direct::Direct;
 use crate::error::Cause;
 use crate::error::Error;
@@ -29,6 +30,8 @@ pub struct Launching {
     state: State,
     pub(crate) stdio: Stdio,
     pub(crate) kill_on_drop: bool,
+    /// What the child is guarded by: dropped last, so that the child is dead by then.
+    pub(crate) keeper: Option<Keeper>,
 }
 
 /// The caller's ends of the pipes that a command asked for.
@@ -105,7 +108,7 @@ impl Launching {
     }
 
     fn new(state: State) -> Self {
-        Self { state, stdio: Stdio::default(), kill_on_drop: false }
+        Self { state, stdio: Stdio::default(), kill_on_drop: false, keeper: None }
     }
 
     /// The pid of the child; 0 after its outcome was given out.
@@ -195,7 +198,7 @@ impl Launching {
         };
         let Stdio { stdin, stdout, stderr } = std::mem::take(&mut self.stdio);
         (process.stdin, process.stdout, process.stderr) = (stdin, stdout, stderr);
-        process.kill_on_drop(self.kill_on_drop);
+        process.kill_on_drop(self.kill_on_drop).keep_with(self.keeper.take());
         Ok(Some(process))
     }
 

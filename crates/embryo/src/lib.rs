@@ -50,6 +50,8 @@
 //! And `embryo run` is the same at the command line.
 #![forbid(unsafe_code)]
 
+mod caps;
+mod cgroup;
 mod command;
 mod communicate;
 mod direct;
@@ -60,6 +62,7 @@ mod error;
 #[doc(hidden)]
 pub mod fuzzing;
 mod guarded;
+mod guardian;
 mod hatchery;
 mod hint;
 #[cfg(feature = "landlock")]
@@ -71,10 +74,12 @@ mod loaded;
 mod mailbox;
 mod maps;
 mod mount;
+mod nearest;
 #[cfg(feature = "seccomp")]
 mod policy;
 mod process;
 mod procfs;
+mod pty;
 mod reaper;
 mod regions;
 mod seeded;
@@ -83,19 +88,24 @@ mod standing;
 mod stdio;
 #[cfg(feature = "tokio")]
 mod tokio_process;
+#[cfg(feature = "tokio")]
+mod tokio_pty;
 
+pub use caps::{CapSet, CapSetError, Privileges, Securebits, SessionKeyring, ThpDisable};
+pub use cgroup::{Amount, Cgroup, CgroupFigures, CgroupLimits, CpuMax, IoMax, TransientCgroup};
 pub use command::Command;
 pub use doctor::{Ability, Doctor};
 pub use elf::{Load, LoadError, Loaded, NotLoadable, Part};
 pub use embryo_interp::Step;
 pub use embryo_plan::{
-    Access, ArgText, ArmRegs, BuildError, ConfineOp, ExecFlags, Explained, FilterFlags,
-    FilterOutcome, Keep, LANDLOCK_RIGHTS, LandlockFlags, Layout, MapFlags, MountFlags, MountOp, Op,
-    OpCode, OwnedPlan as Plan, Plan as PlanView, PlanBuilder, PlanError, RawPlan, Reason, Regset,
-    Route, Slot, Spread, X86Regs, limits,
+    Access, ArgText, ArmRegs, BuildError, CapSets, CgroupOp, ConfineOp, ExecFlags, Explained,
+    FilterFlags, FilterOutcome, Keep, LANDLOCK_RIGHTS, LandlockFlags, Layout, MapFlags, MountFlags,
+    MountOp, Op, OpCode, OwnedPlan as Plan, Plan as PlanView, PlanBuilder, PlanError, PrivilegeOp,
+    RawPlan, Reason, Regset, Route, Slot, Spread, X86Regs, limits,
 };
 pub use embryo_plan::{
-    check_filter, errno_name, filter_outcome, resource_name, sched_policy_name, signal_name,
+    capability_name, check_filter, errno_name, filter_outcome, memory_policy_name, resource_name,
+    sched_policy_name, securebit_name, signal_name,
 };
 pub use error::{Cause, Error, Fault, SpawnError};
 pub use hatchery::{Hatchery, HatcheryBuilder, WhenEmpty};
@@ -114,12 +124,15 @@ pub use policy::{
     Action, Architecture, Compare, Compiled, Condition, Policy, PolicyError, Rule, UnknownAction,
 };
 pub use process::{Process, Usage};
+pub use pty::Pty;
 pub use regions::Region;
 pub use spawn::{LaunchReport, SpawnOptions, TraceRecord, spawn, spawn_with};
 pub use std::process::{ChildStderr, ChildStdin, ChildStdout, ExitStatus, Output};
 pub use stdio::{Stdio, StdioSource};
 #[cfg(feature = "tokio")]
 pub use tokio_process::{AsyncProcess, AsyncStdio};
+#[cfg(feature = "tokio")]
+pub use tokio_pty::AsyncPty;
 
 /// What [`std::process::Child`] is here.
 pub type Child = Process;

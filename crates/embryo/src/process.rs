@@ -1,5 +1,7 @@
 //! A process that was started: owned through its pidfd, so that no other process can ever be meant.
 
+use crate::cgroup::{Cgroup, CgroupFigures};
+use crate::command::Keeper;
 use crate::error::{Error, errno_text};
 use crate::guarded::AsRaw;
 use crate::listener::Listener;
@@ -64,6 +66,8 @@ pub struct Process {
     pid: u32,
     ended: Option<Ended>,
     kill_on_drop: bool,
+    keeper: Option<Keeper>,
+    figures: Option<CgroupFigures>,
     report: LaunchReport,
     pub(crate) listener: Option<Listener>,
 }
@@ -78,9 +82,17 @@ impl Process {
             pid,
             ended: None,
             kill_on_drop: false,
+            keeper: None,
+            figures: None,
             report,
             listener: None,
         }
+    }
+
+    /// Ties it to what guards it.
+    pub(crate) fn keep_with(&mut self, keeper: Option<Keeper>) -> &mut Self {
+        self.keeper = keeper;
+        self
     }
 
     /// Puts what was done before the plan in front of its records.
@@ -114,7 +126,8 @@ impl Process {
     }
 
     /// Waits for its end; closes its stdin first, so that a reader does not wait for more.
-    /// Asked again it answers the same again.
+    /// Asked again it answers the same again. With a cgroup of its own, nobody is left in that
+    /// afterwards, and it is gone.
     ///
     /// # Errors
     /// [`Error::Reaped`] if somebody else reaped it and the kernel is older than 6.15.
@@ -130,6 +143,34 @@ impl Process {
             if let Some(ended) = self.look(true)? {
                 return Ok(ended.status);
             }
+        }
+    }
+
+    /// Its cgroup, if one was made for it and it has not been waited for.
+    #[must_use]
+    pub fn cgroup(&self) -> Option<&Cgroup> {
+        self.keeper.as_ref()?.cgroup()
+    }
+
+    /// What everybody in its own cgroup has used: so far, or until its end. `None` if it has none.
+    #[must_use]
+    pub fn cgroup_figures(&self) -> Option<CgroupFigures> {
+        self.figures.or_else(|| self.cgroup().map(Cgroup::figures))
+    }
+
+    /// Kills it and its whole family: everybody in the cgroup that was made for it.
+    ///
+    /// # Errors
+    /// [`Error::Cgroup`]; with EOPNOTSUPP if there is no such cgroup, and nobody is killed then.
+    pub fn kill_all(&mut self) -> Result<(), Error> {
+        match self.cgroup() {
+            Some(cgroup) => cgroup.kill(),
+            None if self.ended.is_some() => Ok(()),
+            None => Err(Error::Cgroup {
+                what: "the child has no cgroup of its own".to_owned(),
+                hint: Some("Command::transient_cgroup makes one".to_owned()),
+                source: rustix::io::Errno::NOTSUP.into(),
+            }),
         }
     }
 
@@ -211,9 +252,13 @@ impl Process {
         self
     }
 
-    /// Lets it go: it runs on and is reaped in the background. Returns its pid.
+    /// Lets it go: it runs on and is reaped in the background, and so does what it was tied to; a cgroup
+    /// that was made for it is removed when it is empty. Returns its pid.
     pub fn detach(mut self) -> u32 {
         self.kill_on_drop = false;
+        if let Some(keeper) = self.keeper.take() {
+            keeper.release();
+        }
         self.pid
     }
 
@@ -223,8 +268,20 @@ impl Process {
                 Err(Errno::CHILD) => Some(self.reaped_elsewhere(block)?),
                 other => other.map_err(os).map_err(Error::io("waiting for a child"))?,
             };
+            if self.ended.is_some() {
+                self.end_family(block);
+            }
         }
         Ok(self.ended)
+    }
+
+    /// Ends whoever is left in its cgroup, and waits for that if `block`.
+    fn end_family(&mut self, block: bool) {
+        self.figures = self.cgroup().map(Cgroup::figures);
+        match self.keeper.take() {
+            Some(keeper) if !block => keeper.end_behind(),
+            keeper => drop(keeper),
+        }
     }
 
     fn reaped_elsewhere(&self, block: bool) -> Result<Ended, Error> {
@@ -263,6 +320,8 @@ impl Drop for Process {
         if self.kill_on_drop {
             kill(pidfd.as_fd());
         }
+        // It is killed by that, if there is something.
+        drop(self.keeper.take());
         // Most often it has ended already, and no thread is needed.
         if matches!(status_of(pidfd.as_fd(), false), Ok(None)) {
             reaper::adopt(pidfd);

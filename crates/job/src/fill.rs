@@ -48,6 +48,7 @@ impl Job {
         self.add_session(&mut command)?;
         self.add_resources(&mut command)?;
         self.add_credentials(account.as_ref(), &mut command)?;
+        self.add_privileges(callers, &mut command)?;
         self.add_filter(callers, &mut command)?;
         self.add_signals(&mut command);
         Ok(command)
@@ -59,7 +60,7 @@ impl Job {
             Source::Fd(fd) => Some(*fd),
             Source::File(..) => None,
         });
-        named.chain(self.chdir_fd).chain(self.root_fd)
+        named.chain(self.chdir_fd).chain(self.root_fd).chain(self.cgroup_fd)
     }
 
     /// What excludes each other, and what needs something else.
@@ -71,6 +72,13 @@ impl Job {
             ("root-fd", self.root_fd.is_some(), "root", self.root.is_some()),
             ("root", self.root.is_some(), "new-root", self.new_root.is_some()),
             ("root-fd", self.root_fd.is_some(), "new-root", self.new_root.is_some()),
+            ("cgroup-fd", self.cgroup_fd.is_some(), "cgroup", self.cgroup.is_some()),
+            (
+                "cgroup",
+                self.cgroup.is_some() || self.cgroup_fd.is_some(),
+                "transient-cgroup",
+                self.transient_cgroup.is_some(),
+            ),
             ("pgid", self.pgid.is_some(), "setsid", self.setsid),
             ("pgid", self.pgid.is_some(), "ctty", self.ctty.is_some()),
             ("deadline", self.deadline.is_some(), "sched", self.sched.is_some()),

@@ -9,9 +9,12 @@ use crate::value::{
     Persona, Pgid, Policy, Resource, Signal, SignalSet, Source, Span, StdioSource, Text, Umask,
     input, output,
 };
-use embryo::NewRoot;
+use crate::value::MemoryPolicy;
+use embryo::{Landlock, NewRoot, Policy, Privileges, TransientCgroup};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::{Error, IntoDeserializer, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
 use std::collections::BTreeMap;
 
 /// A child process, described.
@@ -138,9 +141,14 @@ pub struct Job {
     /// execve grants no privilege any more.
     #[serde(skip_serializing_if = "is_false")]
     pub no_new_privs: bool,
-    /// Filter system calls by the program in this file. It brings `no-new-privs` with it.
+    /// Filter system calls by the program in this file; an array is several. It brings `no-new-privs` with
+    /// it.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_more")]
+    #[schemars(with = "OneOrMore")]
+    pub seccomp: Vec<Source>,
+    /// Filter system calls by this policy, or by the profile of this name. It brings `no-new-privs` with it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub seccomp: Option<Source>,
+    pub seccomp_policy: Option<FilterPolicy>,
     /// Turn address space randomisation off.
     #[serde(skip_serializing_if = "is_false")]
     pub no_aslr: bool,
@@ -150,6 +158,22 @@ pub struct Job {
     /// Orphaned descendants become its children.
     #[serde(skip_serializing_if = "is_false")]
     pub subreaper: bool,
+
+    /// A core-scheduling cookie of its own.
+    #[serde(skip_serializing_if = "is_false")]
+    pub core_scheduling: bool,
+    /// Where its memory comes from: a mode, with `:NODES` behind it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_policy: Option<MemoryPolicy>,
+    /// It is killed when whoever started it ends, or lets go of it.
+    #[serde(skip_serializing_if = "is_false")]
+    pub die_with_handle: bool,
+    /// The cgroup (version 2) that it starts in: a directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<Text>,
+    /// The same: the directory that is the caller's descriptor of this number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cgroup_fd: Option<u32>,
 
     /// The signal it gets when whoever started it ends.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -183,6 +207,18 @@ pub struct Job {
     /// What is mounted and made, in this order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mount: Vec<Mounted>,
+    /// Capabilities, securebits, keyring and what binds its memory.
+    #[serde(skip_serializing_if = "is_nothing")]
+    #[schemars(with = "serde_json::Value")]
+    pub privileges: Privileges,
+    /// What it may do with files, ports and its surroundings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub landlock: Option<Landlock>,
+    /// A cgroup of its own, which ends with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub transient_cgroup: Option<TransientCgroup>,
     /// Resource limits by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub rlimit: BTreeMap<Resource, Limits>,
@@ -219,4 +255,123 @@ impl Env {
 
 fn is_false(set: &bool) -> bool {
     !set
+}
+
+fn is_nothing<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// A policy of system calls, which has been compiled to see that it is one.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FilterPolicy {
+    /// A profile of embryo's, by its name.
+    Profile(String),
+    /// A policy.
+    Policy(Policy),
+}
+
+impl FilterPolicy {
+    /// The policy.
+    #[must_use]
+    pub fn policy(&self) -> Option<Policy> {
+        match self {
+            FilterPolicy::Profile(name) => Policy::profile(name),
+            FilterPolicy::Policy(policy) => Some(policy.clone()),
+        }
+    }
+}
+
+impl Serialize for FilterPolicy {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            FilterPolicy::Profile(name) => to.serialize_str(name),
+            FilterPolicy::Policy(policy) => policy.serialize(to),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for FilterPolicy {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = FilterPolicy;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the name of a profile, or a policy")
+            }
+
+            fn visit_str<E: Error>(self, name: &str) -> Result<FilterPolicy, E> {
+                match Policy::profile(name) {
+                    Some(_) => Ok(FilterPolicy::Profile(name.to_owned())),
+                    None => Err(E::custom(format!("there is no profile {name:?}"))),
+                }
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<FilterPolicy, A::Error> {
+                let policy = Policy::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(FilterPolicy::Policy(policy))
+            }
+        }
+
+        from.deserialize_any(Either)
+    }
+}
+
+impl JsonSchema for FilterPolicy {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "FilterPolicy".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": ["string", "object"] })
+    }
+}
+
+/// One source, or an array of them.
+fn one_or_more<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Source>, D::Error> {
+    struct Either;
+
+    impl<'de> Visitor<'de> for Either {
+        type Value = Vec<Source>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a descriptor, a path, { file = ..., mode = ... }, or an array of those")
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+            Source::deserialize(text.into_deserializer()).map(|source| vec![source])
+        }
+
+        fn visit_i64<E: Error>(self, number: i64) -> Result<Self::Value, E> {
+            Source::deserialize(number.into_deserializer()).map(|source| vec![source])
+        }
+
+        fn visit_u64<E: Error>(self, number: u64) -> Result<Self::Value, E> {
+            Source::deserialize(number.into_deserializer()).map(|source| vec![source])
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+            Source::deserialize(MapAccessDeserializer::new(map)).map(|source| vec![source])
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut sources = Vec::new();
+            while let Some(source) = list.next_element()? {
+                sources.push(source);
+            }
+            Ok(sources)
+        }
+    }
+
+    from.deserialize_any(Either)
+}
+
+/// What a schema says of that.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "only its schema is used")]
+enum OneOrMore {
+    One(Source),
+    More(Vec<Source>),
 }

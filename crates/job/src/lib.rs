@@ -42,7 +42,7 @@ pub use exact::Exact;
 #[cfg(feature = "command")]
 pub use fill::open;
 #[cfg(feature = "command")]
-pub use job::{Env, Job};
+pub use job::{Env, FilterPolicy, Job};
 #[cfg(feature = "command")]
 pub use mount_options::MountOption;
 #[cfg(feature = "command")]

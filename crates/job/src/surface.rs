@@ -70,7 +70,9 @@ pub const fn surface(code: OpCode) -> Surface {
         OpCode::Subreaper => named(&["subreaper"], &["child_subreaper"]),
         OpCode::Personality => named(&["personality", "no-aslr"], &["personality"]),
         OpCode::NoNewPrivs => named(&["no-new-privs"], &["no_new_privs"]),
-        OpCode::Seccomp => same(&["seccomp"]),
+        OpCode::Seccomp => {
+            surface_of(&["seccomp", "seccomp-policy"], &["seccomp"], &["seccomp", "seccomp_policy"])
+        }
         OpCode::SignalIgnore => named(&["ignore-signal"], &["ignore_signals"]),
         OpCode::SignalMask => named(&["signal-mask"], &["signal_mask"]),
         OpCode::SignalDefault => named(&["default-signal"], &["default_signals"]),
@@ -96,21 +98,26 @@ pub const fn surface(code: OpCode) -> Surface {
         OpCode::Propagation => surface_of(&["mount"], &["mount-propagation"], &["mount"]),
         OpCode::Attributes => surface_of(&["mount"], &["remount-ro"], &["mount"]),
         OpCode::Unmount => surface_of(&["mount"], &["unmount"], &["mount"]),
-        // Not to be asked for by name yet.
-        OpCode::CoreScheduling
-        | OpCode::MemoryPolicy
-        | OpCode::BoundingSet
-        | OpCode::Securebits
-        | OpCode::KeepCapabilities
-        | OpCode::Capabilities
-        | OpCode::Ambient
-        | OpCode::SessionKeyring
-        | OpCode::Mdwe
-        | OpCode::ThpDisable
-        | OpCode::Landlock
-        | OpCode::LandlockPath
-        | OpCode::CgroupJoin
-        | OpCode::Tie => surface_of(&[], &[], &[]),
+        OpCode::CoreScheduling => surface_of(&["core-scheduling"], &[], &["core_scheduling"]),
+        OpCode::MemoryPolicy => surface_of(&["memory-policy"], &[], &["memory_policy"]),
+        OpCode::BoundingSet => surface_of(&["privileges"], &[], &["capability_bounding_set"]),
+        OpCode::Securebits => surface_of(&["privileges"], &[], &["securebits"]),
+        OpCode::KeepCapabilities => surface_of(&["privileges"], &[], &["privileges"]),
+        OpCode::Capabilities => {
+            surface_of(&["privileges"], &[], &["privileges", "inheritable_capabilities"])
+        }
+        OpCode::Ambient => surface_of(&["privileges"], &[], &["ambient_capabilities"]),
+        OpCode::SessionKeyring => surface_of(&["privileges"], &[], &["session_keyring"]),
+        OpCode::Mdwe => surface_of(&["privileges"], &[], &["mdwe"]),
+        OpCode::ThpDisable => surface_of(&["privileges"], &[], &["thp_disable"]),
+        OpCode::Landlock => surface_of(&["landlock"], &[], &["landlock", "landlock_ruleset"]),
+        OpCode::LandlockPath => surface_of(&["landlock"], &[], &["landlock"]),
+        OpCode::CgroupJoin => surface_of(
+            &["cgroup", "cgroup-fd", "transient-cgroup"],
+            &[],
+            &["cgroup", "cgroup_fd", "transient_cgroup"],
+        ),
+        OpCode::Tie => surface_of(&["die-with-handle"], &[], &["die_with_handle"]),
         // For an embryo and its loader, and for trying things out.
         OpCode::Fail
         | OpCode::SeccompStrict

@@ -9,9 +9,9 @@ mod mount;
 mod raw;
 
 use embryo_plan::{
-    Access, ConfineOp, ENTRY_LEN, Entry, ExecFlags, FilterFlags, HEADER_LEN, Keep, LandlockFlags,
-    Layout, MAGIC, MapFlags, NO_SLOT, Op, OpCode, PlanBuilder, PlanFlags, RawPlan, Reason, Regset,
-    Route, Slot, VERSION, X86Regs, limits,
+    Access, CapSets, CgroupOp, ConfineOp, ENTRY_LEN, Entry, ExecFlags, FilterFlags, HEADER_LEN,
+    Keep, LandlockFlags, Layout, MAGIC, MapFlags, NO_SLOT, Op, OpCode, PlanBuilder, PlanFlags,
+    PrivilegeOp, RawPlan, Reason, Regset, Route, Slot, VERSION, X86Regs, limits,
 };
 use raw::Raw;
 
@@ -66,6 +66,8 @@ fn sample(code: OpCode) -> Op<'static> {
         OpCode::Affinity => Op::Affinity { mask: &[1, 0, 0, 0, 0, 0, 0, 0] },
         OpCode::IoPriority => Op::IoPriority { value: 1 },
         OpCode::TimerSlack => Op::TimerSlack { ns: 1 },
+        OpCode::CoreScheduling => Op::CoreScheduling,
+        OpCode::MemoryPolicy => Op::MemoryPolicy { mode: 2, nodes: &[1, 0, 0, 0, 0, 0, 0, 0] },
         OpCode::ChrootPath => Op::ChrootPath { path: c"/" },
         OpCode::ChrootSlot => Op::ChrootSlot { slot },
         OpCode::ChdirPath => Op::ChdirPath { path: c"/" },
@@ -112,6 +114,21 @@ fn sample(code: OpCode) -> Op<'static> {
         OpCode::DropVdso => Op::DropVdso,
         OpCode::StartRegs => Op::StartRegs { page: PAGE, regset: &[0; 160], leave: &RANGE },
         OpCode::Thread => Op::Thread { mask: 1, clear_tid: 4, regset: &[0; 160] },
+        OpCode::BoundingSet => Op::Privilege(PrivilegeOp::BoundingSet { keep: 1 }),
+        OpCode::Securebits => Op::Privilege(PrivilegeOp::Securebits { bits: 1 }),
+        OpCode::KeepCapabilities => Op::Privilege(PrivilegeOp::KeepCapabilities),
+        OpCode::Capabilities => Op::Privilege(PrivilegeOp::Capabilities {
+            given: CapSets::all(),
+            effective: 1,
+            permitted: 1,
+            inheritable: 1,
+        }),
+        OpCode::Ambient => Op::Privilege(PrivilegeOp::Ambient { set: 1 }),
+        OpCode::SessionKeyring => Op::Privilege(PrivilegeOp::SessionKeyring { name: c"a" }),
+        OpCode::Mdwe => Op::Privilege(PrivilegeOp::Mdwe),
+        OpCode::ThpDisable => Op::Privilege(PrivilegeOp::ThpDisable { except_advised: true }),
+        OpCode::CgroupJoin => Op::Cgroup(CgroupOp::Join { slot }),
+        OpCode::Tie => Op::Cgroup(CgroupOp::Tie { slot }),
         OpCode::ExecPath => Op::ExecPath { path: c"/", flags },
         _ if (0x0801..=0x08ff).contains(&(code as u16)) => Op::Mount(mount::sample(code)),
         OpCode::ExecSlot => Op::ExecSlot { slot, flags },
@@ -215,16 +232,19 @@ fn shape(code: OpCode) -> [String; 4] {
             RawPlan(&raw.bytes()).check().is_ok()
         };
         let long = [&[b'a'; limits::REGION_NAME_BYTES_MAX][..], &[0]].concat();
+        let longer = [&[b'a'; limits::KEYRING_NAME_BYTES_MAX][..], &[0]].concat();
         let probes =
             [&b"a\0"[..], b"\0", &[1; 12], &[1; 8], &RANGE, &[0; 160], &[0; 280], &long, &LAYOUT];
         match (probes.map(holds).map(u8::from), holds(&FILTER)) {
             ([0, 0, 0, 0, 0, 0, 0, 0, 0], false) if holds(b"/c\0/d\0") => "layers",
             ([0, 0, 0, 0, 0, 0, 0, 0, 0], false) if holds(b"/c\0") => "absolute",
             ([1, 0, 0, 0, 0, 0, 0, 1, 0], false) => "path",
-            ([1, 1, 0, 0, 0, 0, 0, 1, 0], false) => "search",
+            ([1, 1, 0, 0, 0, 0, 0, 1, 0], false) if holds(&longer) => "search",
+            ([1, 1, 0, 0, 0, 0, 0, 1, 0], false) => "keyring",
             ([1, 0, 0, 0, 0, 0, 0, 0, 0], false) => "name",
             ([0, 0, 1, 1, 1, 1, 1, 0, 1], true) => "gids",
-            ([0, 0, 0, 1, 1, 0, 0, 0, 1], true) => "cpus",
+            ([0, 0, 0, 1, 1, 0, 0, 0, 1], true) if holds(&[1; 136]) => "cpus",
+            ([0, 0, 0, 1, 1, 0, 0, 0, 1], true) => "nodes",
             ([1, 1, 1, 1, 1, 1, 1, 1, 1], true) => "contents",
             ([0, 0, 0, 0, 0, 1, 1, 0, 0], false) => "regset",
             ([0, 0, 0, 0, 1, 0, 0, 0, 0], false) => "ranges",
@@ -280,7 +300,7 @@ fn every_limit_stands_there_with_its_value() {
     let source = include_str!("../src/limits.rs");
     let names = source.lines().filter_map(|line| line.strip_prefix("pub const "));
     let names: Vec<_> = names.filter_map(|line| line.split(':').next()).collect();
-    let values: [(&str, u64); 26] = [
+    let values: [(&str, u64); 29] = [
         ("PLAN_BYTES_MAX", limits::PLAN_BYTES_MAX as u64),
         ("ENTRIES_MAX", limits::ENTRIES_MAX.into()),
         ("SLOTS_MAX", limits::SLOTS_MAX.into()),
@@ -292,6 +312,9 @@ fn every_limit_stands_there_with_its_value() {
         ("SEARCH_BYTES_MAX", limits::SEARCH_BYTES_MAX as u64),
         ("GROUPS_MAX", limits::GROUPS_MAX as u64),
         ("CPU_MASK_BYTES_MAX", limits::CPU_MASK_BYTES_MAX as u64),
+        ("NODE_MASK_BYTES_MAX", limits::NODE_MASK_BYTES_MAX as u64),
+        ("KEYRING_NAME_BYTES_MAX", limits::KEYRING_NAME_BYTES_MAX as u64),
+        ("CAPABILITY_MAX", limits::CAPABILITY_MAX.into()),
         ("PAGE", limits::PAGE),
         ("ADDRESS_END", limits::ADDRESS_END),
         ("REGION_NAME_BYTES_MAX", limits::REGION_NAME_BYTES_MAX as u64),

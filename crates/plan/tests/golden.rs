@@ -8,9 +8,9 @@
 mod reencode;
 
 use embryo_plan::{
-    Access, ConfineOp, ExecFlags, FilterFlags, Header, Keep, LandlockFlags, Layout, MapFlags,
-    MountFlags, MountOp, Op, OpCode, OwnedPlan, PlanBuilder, RawPlan, Regset, Spread, VERSION,
-    X86Regs,
+    Access, CapSets, CgroupOp, ConfineOp, ExecFlags, FilterFlags, Header, Keep, LandlockFlags,
+    Layout, MapFlags, MountFlags, MountOp, Op, OpCode, OwnedPlan, PlanBuilder, PrivilegeOp,
+    RawPlan, Regset, Spread, VERSION, X86Regs,
 };
 use reencode::{ops, reencode};
 use std::fmt::Write;
@@ -139,6 +139,37 @@ fn root() -> PlanBuilder {
 }
 
 /// An address space as an image: code that exits with 42, a stack, a shared file, and each op on
+/// A server of an ordinary user with one capability, in a cgroup, tied to its guardian; and each other
+/// op on privileges once.
+fn privileged() -> PlanBuilder {
+    const BIND: u64 = 1 << 10;
+    let mut plan = PlanBuilder::new();
+    let (cgroup, guardian) = (plan.slot(), plan.slot());
+    let op = |op| Op::Privilege(op);
+    plan.keep(Keep::CWD | Keep::UMASK | Keep::SESSION)
+        .op(&Op::Cgroup(CgroupOp::Join { slot: cgroup }))
+        .op(&Op::Cgroup(CgroupOp::Tie { slot: guardian }))
+        .op(&Op::CoreScheduling)
+        .op(&Op::MemoryPolicy { mode: 2, nodes: &[3, 0, 0, 0, 0, 0, 0, 0] })
+        .op(&op(PrivilegeOp::BoundingSet { keep: BIND }))
+        .op(&op(PrivilegeOp::Securebits { bits: 1 }))
+        .op(&op(PrivilegeOp::KeepCapabilities))
+        .op(&Op::Uid { real: 1000, effective: 1000, saved: 1000 })
+        .op(&op(PrivilegeOp::Capabilities {
+            given: CapSets::PERMITTED | CapSets::INHERITABLE,
+            effective: 0,
+            permitted: BIND,
+            inheritable: BIND,
+        }))
+        .op(&op(PrivilegeOp::Ambient { set: BIND }))
+        .op(&op(PrivilegeOp::SessionKeyring { name: c"server" }))
+        .op(&op(PrivilegeOp::Mdwe))
+        .op(&op(PrivilegeOp::ThpDisable { except_advised: true }))
+        .op(&Op::ExecPath { path: c"/bin/true", flags: ExecFlags::empty() })
+        .arg("true");
+    plan
+}
+
 /// memory once.
 fn memory() -> PlanBuilder {
     const PAGE: u64 = 4096;
@@ -269,7 +300,7 @@ fn threads() -> PlanBuilder {
 /// Name, what it shows, and what makes it.
 type Vector = (&'static str, &'static str, fn() -> PlanBuilder);
 
-const VECTORS: [Vector; 9] = [
+const VECTORS: [Vector; 10] = [
     ("minimal", "the least there can be: an image, and everything else kept", minimal),
     ("terminal", "a new session on a terminal, and most ops; executed through the seed", terminal),
     ("granted", "everything by grant, and a fault on purpose; executed through the seed", granted),
@@ -277,6 +308,7 @@ const VECTORS: [Vector; 9] = [
     ("memory", "an address space as an image, started by registers", memory),
     ("filter", "an executable under a filter", filtered),
     ("confined", "an executable under Landlock and a filter with a listener", confined),
+    ("privileges", "a server with one capability, in a cgroup, tied to a guardian", privileged),
     ("threads", "a start by registers with threads, vector state and strict mode", threads),
     ("root", "a root that is put together of mounts, and entered", root),
 ];

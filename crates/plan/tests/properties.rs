@@ -7,12 +7,14 @@
 mod memory;
 #[path = "properties/mount.rs"]
 mod mount;
+#[path = "properties/privilege.rs"]
+mod privilege;
 mod raw;
 mod reencode;
 
 use embryo_plan::{
     Access, ConfineOp, ExecFlags, Explained, FilterFlags, Keep, LANDLOCK_RIGHTS, LandlockFlags,
-    MAGIC, Op, OpCode, OwnedPlan, Plan, PlanBuilder, RawPlan, Slot, limits,
+    MAGIC, Op, OpCode, OwnedPlan, Plan, PlanBuilder, PrivilegeOp, RawPlan, Slot, limits,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option::of;
@@ -32,6 +34,8 @@ enum Given {
     Path(OpCode, CString),
     ExecPath(CString, ExecFlags),
     ExecName(CString, CString, ExecFlags),
+    Policy(u32, Vec<u8>),
+    Keyring(CString),
     Write(u64, Vec<u8>),
     NameRegion([u64; 2], CString),
     MmLayout(Vec<u8>, Vec<u8>),
@@ -47,6 +51,8 @@ impl Given {
         match self {
             Given::Plain(op) => *op,
             Given::Bytes(OpCode::Affinity, mask) => Op::Affinity { mask },
+            Given::Policy(mode, nodes) => Op::MemoryPolicy { mode: *mode, nodes },
+            Given::Keyring(name) => Op::Privilege(PrivilegeOp::SessionKeyring { name }),
             Given::Bytes(_, list) => Op::Groups { list },
             Given::Path(OpCode::ChrootPath, path) => Op::ChrootPath { path },
             Given::Path(_, path) => Op::ChdirPath { path },
@@ -308,14 +314,18 @@ pub(crate) fn description() -> impl Strategy<Value = Description> {
         vec((any::<Index>(), 1u32..=4095), 0..3),
     );
     let strings = (vec(text(20), 1..4), vec(text(20), 0..4));
-    let start = (image(), memory::filter(), memory::threads(), landlock());
+    let start = (image(), memory::filter(), memory::threads(), privilege::privileges(), landlock());
     (before_image, start, strings).prop_map(|(parts, start, (mut argv, mut envp))| {
-        let (image, filter, threads, landlock) = start;
+        let (image, filter, threads, mut privileges, landlock) = start;
+        if matches!(image, Given::StartRegs(..)) {
+            privileges.retain(|op| !matches!(op, Given::Plain(Op::Privilege(PrivilegeOp::Mdwe))));
+        }
         let (session, fds, resources, places, ids, signals, memory, fails) = parts;
         let (session, kept_session) = session;
         let (places, kept_places) = places;
         let (signals, kept_signals) = signals;
-        let mut ops = [landlock, filter, signals, memory, ids, places, resources, fds].concat();
+        let mut ops =
+            [landlock, filter, signals, memory, privileges, ids, places, resources, fds].concat();
         if matches!(image, Given::StartRegs(..)) {
             argv.clear();
             envp.clear();

@@ -8,6 +8,8 @@ mod confine;
 mod memory;
 #[path = "rejections/mount.rs"]
 mod mount;
+#[path = "rejections/privilege.rs"]
+mod privilege;
 mod raw;
 
 use embryo_plan::{
@@ -416,6 +418,7 @@ fn every_reason_is_provoked_and_names_its_entry() {
     memory::cases(&mut cases);
     mount::cases(&mut cases);
     confine::cases(&mut cases);
+    privilege::cases(&mut cases);
 
     let source = include_str!("../src/check.rs");
     let (_, rest) = source.split_once("pub enum Reason {").expect("the reasons stand there");

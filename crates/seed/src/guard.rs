@@ -44,11 +44,13 @@ struct Made<'a> {
 /// Guards. `ready` is called when what was asked for has been made.
 pub(crate) fn guard(start: Guard, orders: &[u8], ready: impl FnOnce()) -> ! {
     let Guard { control, owner, parent } = start;
+    // First of all: if somebody stops it, it is continued when its owner ends. Until here the time that
+    // it has to make something ends it.
+    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::CONT));
     let _ = rustix::thread::set_name(GUARD_NAME);
     let _ = rustix::process::setsid();
-    // It is to hold no file system, and to be continued when its owner ends, if somebody stopped it.
+    // It is to hold no file system.
     let _ = rustix::process::chdir(c"/");
-    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::CONT));
     let made = match make(parent, orders) {
         Ok(made) => made,
         Err((index, errno)) => {

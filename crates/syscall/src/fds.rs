@@ -5,7 +5,7 @@ use crate::raw::syscall;
 use crate::{Errno, Result};
 use core::ffi::{CStr, c_void};
 use linux_raw_sys::general::{
-    __NR_close, __NR_close_range, __NR_dup3, __NR_fcntl, __NR_getdents64, __NR_mkdirat,
+    __NR_close, __NR_close_range, __NR_dup3, __NR_fcntl, __NR_getdents64, __NR_ioctl, __NR_mkdirat,
     __NR_openat, __NR_read, __NR_recvmsg, __NR_sendmsg, __NR_setsockopt, __NR_socketpair,
     __NR_unlinkat, __NR_unshare, __NR_write,
 };
@@ -47,6 +47,14 @@ pub fn unshare_files() -> Result<()> {
 pub fn close(fd: i32) -> Result<()> {
     // SAFETY: no pointer is passed.
     unsafe { syscall!(__NR_close, fd as isize) }.map(drop)
+}
+
+/// `ioctl(2)` with `TIOCSIG`: a signal for the foreground process group of a pseudoterminal, whose
+/// master `fd` is. SIGINT, SIGQUIT or SIGTSTP; any other is EINVAL. Since Linux 2.6.36.
+pub fn terminal_signal(fd: i32, signal: u32) -> Result<()> {
+    const TIOCSIG: usize = 0x4004_5436;
+    // SAFETY: this request takes its number by value, and no pointer.
+    unsafe { syscall!(__NR_ioctl, fd as isize, TIOCSIG, signal) }.map(drop)
 }
 
 /// `dup3(2)`: makes `to` refer to what `from` does, without close-on-exec.

@@ -44,7 +44,7 @@ pub use exec::{execve, execveat_fd};
 pub use fds::{
     CloseRange, SCM_MAX_FDS, close, close_range, dup3, dupfd_cloexec, fcntl_getfd, fcntl_setfd,
     getdents, mkdir_at, open, open_at, read, recv_owned, recv_with_fds, rmdir_at, send_with_fds,
-    set_send_buffer, socketpair, unshare_files, write,
+    set_send_buffer, socketpair, terminal_signal, unshare_files, write,
 };
 pub use landlock::{landlock_abi, landlock_add_path, landlock_restrict_self, open_path};
 pub use leap::{LEAP_FAILED, LEAP_PAGE, LEAP_RANGES, Leap, LeapFilter, LeapRegs, LeapSize};

@@ -213,6 +213,18 @@ pub(crate) struct ChildArgs {
     #[arg(long, help_heading = "Session and terminal")]
     pub(crate) foreground: bool,
 
+    /// A terminal of its own, in a new session
+    ///
+    /// The program's streams are a new terminal, unless --stdin and the like say otherwise, and it has no way to
+    /// ours. embryo carries keys and output between the two for as long as the program runs, and ours has its
+    /// own settings back whenever embryo stops or ends. 'Terminal' below says more.
+    #[arg(
+        long,
+        conflicts_with_all = ["ctty", "foreground", "pgid", "setsid", "plan", "save"],
+        help_heading = "Session and terminal"
+    )]
+    pub(crate) pty: bool,
+
     /// Set a resource limit; may be repeated
     ///
     /// NAME is one of as, core, cpu, data, fsize, locks, memlock, msgqueue, nice, nofile, nproc,

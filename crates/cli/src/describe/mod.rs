@@ -141,7 +141,9 @@ fn credentials(args: &ChildArgs, job: &mut Job) {
         (job.keep_groups, job.groups) = (false, args.groups.clone());
     }
     job.no_new_privs |= args.no_new_privs;
-    set(&mut job.seccomp, args.seccomp.map(Source::Fd));
+    if let Some(fd) = args.seccomp {
+        job.seccomp = vec![Source::Fd(fd)];
+    }
     job.no_aslr |= args.no_aslr;
     set(&mut job.personality, args.personality);
     job.subreaper |= args.subreaper;

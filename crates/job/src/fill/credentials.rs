@@ -7,8 +7,8 @@ use crate::accounts::{Account, gid, uid};
 use crate::callers::Callers;
 use crate::error::Error;
 use crate::fill::open;
-use crate::job::Job;
-use crate::value::Persona;
+use crate::job::{FilterPolicy, Job};
+use crate::value::{MemoryPolicy, Persona, Source};
 use embryo::{Command, FilterFlags, limits};
 use std::io::Read;
 
@@ -53,18 +53,55 @@ impl Job {
         Ok(())
     }
 
-    /// Reads the filter, which ends where the file or pipe does.
+    /// Reads the filters, each of which ends where its file or pipe does, and says the rest of what
+    /// confines it.
     pub(super) fn add_filter(&self, callers: &Callers, command: &mut Command) -> Result<(), Error> {
-        const INSTRUCTION_BYTES: u64 = 8;
-        let Some(source) = &self.seccomp else { return Ok(()) };
-        // One byte more than there may be, so that a longer one is not cut but refused.
-        let most = limits::FILTER_INSTRUCTIONS_MAX as u64 * INSTRUCTION_BYTES + 1;
-        let mut program = Vec::new();
-        let file = open(source, callers).map_err(|error| error.at("seccomp"))?;
-        std::fs::File::from(file).take(most).read_to_end(&mut program).map_err(|error| {
-            Error::io("cannot read a filter from", source, &error).at("seccomp")
-        })?;
-        command.no_new_privs(true).seccomp(FilterFlags::empty(), &program);
+        for source in &self.seccomp {
+            let program = filter(source, callers).map_err(|error| error.at("seccomp"))?;
+            command.no_new_privs(true).seccomp(FilterFlags::empty(), &program);
+        }
+        if let Some(policy) = self.seccomp_policy.as_ref().and_then(FilterPolicy::policy) {
+            let set = command.seccomp_policy(&policy).map(drop);
+            set.map_err(|error| Error::from(error).at("seccomp-policy"))?;
+        }
+        if let Some(landlock) = &self.landlock {
+            command.landlock(landlock);
+        }
         Ok(())
     }
+
+    /// Cgroup, guardian, and what the library calls privileges.
+    pub(super) fn add_privileges(
+        &self,
+        callers: &Callers,
+        command: &mut Command,
+    ) -> Result<(), Error> {
+        command.privileges(self.privileges.clone());
+        command.core_scheduling(self.core_scheduling).die_with_handle(self.die_with_handle);
+        if let Some(MemoryPolicy { mode, nodes }) = &self.memory_policy {
+            command.memory_policy(*mode, nodes.iter().copied());
+        }
+        if let Some(dir) = &self.cgroup {
+            command.cgroup(dir);
+        }
+        if let Some(fd) = self.cgroup_fd {
+            command.cgroup_fd(callers.get(fd).map_err(|error| error.at("cgroup-fd"))?);
+        }
+        if let Some(cgroup) = &self.transient_cgroup {
+            command.transient_cgroup(cgroup.clone());
+        }
+        Ok(())
+    }
+}
+
+fn filter(source: &Source, callers: &Callers) -> Result<Vec<u8>, Error> {
+    const INSTRUCTION_BYTES: u64 = 8;
+    // One byte more than there may be, so that a longer one is not cut but refused.
+    let most = limits::FILTER_INSTRUCTIONS_MAX as u64 * INSTRUCTION_BYTES + 1;
+    let mut program = Vec::new();
+    let file = std::fs::File::from(open(source, callers)?);
+    file.take(most)
+        .read_to_end(&mut program)
+        .map_err(|error| Error::io("cannot read a filter from", source, &error))?;
+    Ok(program)
 }

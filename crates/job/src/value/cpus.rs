@@ -51,6 +51,41 @@ impl fmt::Display for Cpus {
 
 super::textual!(Cpus: "CPUs, such as \"0,2-4\"", number, list);
 
+/// Where memory comes from: a `MPOL_*` number, and nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryPolicy {
+    /// The mode.
+    pub mode: u32,
+    /// The nodes, in the order given.
+    pub nodes: Vec<usize>,
+}
+
+impl FromStr for MemoryPolicy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, nodes) = text.split_once(':').map_or((text, None), |(m, n)| (m, Some(n)));
+        let wanted = name.to_ascii_lowercase();
+        let all = || (0..16).filter_map(|mode| Some((mode, embryo_plan::memory_policy_name(mode)?)));
+        let mode = all().find(|(_, known)| known.to_ascii_lowercase() == wanted);
+        let (mode, _) = mode.ok_or_else(|| {
+            let names: Vec<&str> = all().map(|(_, name)| name).collect();
+            format!("{name:?} is no memory policy; they are {}", names.join(", "))
+        })?;
+        let nodes = nodes.map_or(Ok(Vec::new()), |nodes| nodes.parse().map(|Cpus(nodes)| nodes))?;
+        Ok(Self { mode, nodes })
+    }
+}
+
+impl fmt::Display for MemoryPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(embryo_plan::memory_policy_name(self.mode).unwrap_or("?"))?;
+        if self.nodes.is_empty() { Ok(()) } else { write!(f, ":{}", Cpus(self.nodes.clone())) }
+    }
+}
+
+super::textual!(MemoryPolicy: "a policy, or \"POLICY:NODES\"");
+
 fn range(part: &str) -> Option<(usize, usize, usize)> {
     let (range, step) = part.split_once(':').unwrap_or((part, "1"));
     let (first, last) = range.split_once('-').unwrap_or((range, range));

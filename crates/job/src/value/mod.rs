@@ -18,7 +18,7 @@ mod source;
 mod text;
 mod variable;
 
-pub use cpus::Cpus;
+pub use cpus::{Cpus, MemoryPolicy};
 pub use duration::{Span, nanoseconds, seconds};
 #[cfg(feature = "command")]
 pub(crate) use files::{input, output};
