@@ -14,6 +14,7 @@ mod generate;
 mod job;
 mod launch;
 mod output;
+mod policies;
 mod pty;
 mod run;
 mod saved;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         Action::Convert(args) => convert::convert(&args),
         Action::Schema => convert::schema(),
         Action::Doctor(args) => examine::doctor(&args),
+        Action::Seccomp(args) => policies::run(&args.action),
         Action::Completions(args) => generate::completions(args.shell),
         Action::Generate(args) => generate::generate(&args.dir),
     };

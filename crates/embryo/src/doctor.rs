@@ -5,6 +5,8 @@ use crate::{Error, ExecFlags, FilterFlags, Keep, Op, Plan};
 use embryo_syscall::{self as sys, CloseRange, Errno};
 use std::fmt;
 
+mod confine;
+
 /// One thing that a launch may need.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -35,6 +37,7 @@ impl Doctor {
     pub fn examine() -> Self {
         let mut abilities = kernel_abilities();
         abilities.extend(op_abilities());
+        abilities.extend(confine::abilities());
         abilities.push(sigchld());
         Self {
             kernel: rustix::system::uname().release().to_string_lossy().into_owned(),

@@ -4,18 +4,20 @@
 //! must never hold what is no part of a child: how long to wait for it, for example.
 
 use crate::mounted::Mounted;
+use crate::value::MemoryPolicy;
 use crate::value::{
     Cpus, Ctty, Deadline, Groups, Ids, ImageSource, IoPriority, Limits, Nice, NullFd, OomScoreAdj,
     Persona, Pgid, Policy, Resource, Signal, SignalSet, Source, Span, StdioSource, Text, Umask,
     input, output,
 };
-use crate::value::MemoryPolicy;
-use embryo::{Landlock, NewRoot, Policy, Privileges, TransientCgroup};
+use embryo::{Landlock, NewRoot, Privileges, TransientCgroup};
 use schemars::JsonSchema;
-use serde::de::{Error, IntoDeserializer, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
+use serde::de::{
+    Error, IntoDeserializer, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer,
+};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::fmt;
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// A child process, described.
 ///
@@ -144,11 +146,13 @@ pub struct Job {
     /// Filter system calls by the program in this file; an array is several. It brings `no-new-privs` with
     /// it.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_more")]
-    #[schemars(with = "OneOrMore")]
+    #[schemars(with = "OneOrMore<Source>")]
     pub seccomp: Vec<Source>,
-    /// Filter system calls by this policy, or by the profile of this name. It brings `no-new-privs` with it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub seccomp_policy: Option<FilterPolicy>,
+    /// Filter system calls by this policy, or by the profile of this name; an array is several. It brings
+    /// `no-new-privs` with it.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_more")]
+    #[schemars(with = "OneOrMore<FilterPolicy>")]
+    pub seccomp_policy: Vec<FilterPolicy>,
     /// Turn address space randomisation off.
     #[serde(skip_serializing_if = "is_false")]
     pub no_aslr: bool,
@@ -267,16 +271,25 @@ pub enum FilterPolicy {
     /// A profile of embryo's, by its name.
     Profile(String),
     /// A policy.
-    Policy(Policy),
+    Policy(embryo::Policy),
 }
 
 impl FilterPolicy {
     /// The policy.
     #[must_use]
-    pub fn policy(&self) -> Option<Policy> {
+    pub fn policy(&self) -> Option<embryo::Policy> {
         match self {
-            FilterPolicy::Profile(name) => Policy::profile(name),
+            FilterPolicy::Profile(name) => embryo::Policy::profile(name),
             FilterPolicy::Policy(policy) => Some(policy.clone()),
+        }
+    }
+}
+
+impl fmt::Display for FilterPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FilterPolicy::Profile(name) => write!(f, "the profile {name}"),
+            FilterPolicy::Policy(_) => f.write_str("the policy"),
         }
     }
 }
@@ -302,14 +315,14 @@ impl<'de> Deserialize<'de> for FilterPolicy {
             }
 
             fn visit_str<E: Error>(self, name: &str) -> Result<FilterPolicy, E> {
-                match Policy::profile(name) {
+                match embryo::Policy::profile(name) {
                     Some(_) => Ok(FilterPolicy::Profile(name.to_owned())),
                     None => Err(E::custom(format!("there is no profile {name:?}"))),
                 }
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<FilterPolicy, A::Error> {
-                let policy = Policy::deserialize(MapAccessDeserializer::new(map))?;
+                let policy = embryo::Policy::deserialize(MapAccessDeserializer::new(map))?;
                 Ok(FilterPolicy::Policy(policy))
             }
         }
@@ -328,50 +341,50 @@ impl JsonSchema for FilterPolicy {
     }
 }
 
-/// One source, or an array of them.
-fn one_or_more<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Source>, D::Error> {
-    struct Either;
+/// One, or an array of them.
+fn one_or_more<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Vec<T>, D::Error> {
+    struct Either<T>(std::marker::PhantomData<T>);
 
-    impl<'de> Visitor<'de> for Either {
-        type Value = Vec<Source>;
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Either<T> {
+        type Value = Vec<T>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a descriptor, a path, { file = ..., mode = ... }, or an array of those")
+            f.write_str("one, or an array of them")
         }
 
         fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-            Source::deserialize(text.into_deserializer()).map(|source| vec![source])
+            T::deserialize(text.into_deserializer()).map(|one| vec![one])
         }
 
         fn visit_i64<E: Error>(self, number: i64) -> Result<Self::Value, E> {
-            Source::deserialize(number.into_deserializer()).map(|source| vec![source])
+            T::deserialize(number.into_deserializer()).map(|one| vec![one])
         }
 
         fn visit_u64<E: Error>(self, number: u64) -> Result<Self::Value, E> {
-            Source::deserialize(number.into_deserializer()).map(|source| vec![source])
+            T::deserialize(number.into_deserializer()).map(|one| vec![one])
         }
 
         fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-            Source::deserialize(MapAccessDeserializer::new(map)).map(|source| vec![source])
+            T::deserialize(MapAccessDeserializer::new(map)).map(|one| vec![one])
         }
 
         fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-            let mut sources = Vec::new();
-            while let Some(source) = list.next_element()? {
-                sources.push(source);
+            let mut all = Vec::new();
+            while let Some(one) = list.next_element()? {
+                all.push(one);
             }
-            Ok(sources)
+            Ok(all)
         }
     }
 
-    from.deserialize_any(Either)
+    from.deserialize_any(Either(std::marker::PhantomData))
 }
 
 /// What a schema says of that.
 #[derive(JsonSchema)]
 #[serde(untagged)]
 #[allow(dead_code, reason = "only its schema is used")]
-enum OneOrMore {
-    One(Source),
-    More(Vec<Source>),
+enum OneOrMore<T> {
+    One(T),
+    More(Vec<T>),
 }

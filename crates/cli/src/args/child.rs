@@ -4,7 +4,7 @@
 //! It must never hold an option that does not end up in the plan: an encoded plan excludes all of
 //! these.
 
-use super::MountArgs;
+use super::{ConfineArgs, MountArgs};
 use crate::value::{
     Cpus, Deadline, FdGrant, Groups, Ids, ImageSource, IoPriority, NullFd, Persona, Pgid, Policy,
     Rlimit, Signal, SignalSet, StdioSource, Variable, fd_grant_parser, image_parser, nanoseconds,
@@ -324,13 +324,6 @@ pub(crate) struct ChildArgs {
     #[arg(long, help_heading = "Credentials and privileges")]
     pub(crate) no_new_privs: bool,
 
-    /// Filter system calls by the program read from this descriptor
-    ///
-    /// An array of struct sock_filter, as `bwrap --seccomp` takes it. It has to let execve(2)
-    /// through, and brings --no-new-privs with it.
-    #[arg(long, value_name = "FD", help_heading = "Credentials and privileges")]
-    pub(crate) seccomp: Option<u32>,
-
     /// Turn address space randomisation off
     #[arg(long, help_heading = "Credentials and privileges")]
     pub(crate) no_aslr: bool,
@@ -379,4 +372,7 @@ pub(crate) struct ChildArgs {
     /// With --keep-ignored-signals: these have their default action all the same
     #[arg(long, value_name = "LIST", requires = "keep_ignored_signals", help_heading = "Signals")]
     pub(crate) default_signal: Vec<SignalSet>,
+
+    #[command(flatten)]
+    pub(crate) confine: ConfineArgs,
 }

@@ -78,6 +78,9 @@ Examples:
       Become another user, as root, with no way back.
   embryo run --pty --user nobody -- bash
       An interactive shell that cannot type into our terminal.
+  embryo run --seccomp-profile default --landlock-exec /usr --landlock-exec /lib \
+      --landlock-exec /lib64 --landlock-ro /etc --landlock-rw . -- ./worker
+      Confine it to some files, and to the system calls that ordinary programs make.
   embryo run --load -- ./worker
       Start it without execve: embryo maps it into an empty child itself.
   embryo run --plan job.toml --nice 5 -- --verbose
@@ -134,6 +137,22 @@ pub(crate) const DOCTOR: &str = "\
 Exit status:
   0      programs can be started; what cannot be had is listed with the reason
   1      no program can be started here";
+
+pub(crate) const SECCOMP: &str = "\
+Examples:
+  embryo seccomp show default
+      Print the default policy, each rule with its reason.
+  embryo seccomp show default --toml > mine.toml
+  embryo run --seccomp-policy mine.toml -- ./worker
+      Change it, and run a program under it.
+  embryo seccomp compile mine.toml > mine.bpf
+  bwrap --seccomp 9 ... 9<mine.bpf
+      A program for others that take one.
+
+Exit status:
+  0      it was done
+  1      the file is no policy: the rule and the reason are printed
+  125    it could not be read, or there is no such profile";
 
 pub(crate) const COMPLETIONS: &str = "\
 Examples:

@@ -4,6 +4,7 @@
 //! do anything, nor name anything that is more than a value.
 
 mod child;
+pub(crate) mod confine;
 mod help;
 mod mount;
 mod run;
@@ -13,6 +14,7 @@ use clap::{Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
 pub(crate) use child::ChildArgs;
+pub(crate) use confine::{ConfineArgs, SeccompArgs};
 pub(crate) use mount::MountArgs;
 pub(crate) use run::RunArgs;
 
@@ -45,6 +47,7 @@ pub(crate) enum Action {
     /// Print the JSON Schema of jobs and of plans op by op
     Schema,
     Doctor(DoctorArgs),
+    Seccomp(SeccompArgs),
     Completions(CompletionsArgs),
     Generate(GenerateArgs),
 }

@@ -3,14 +3,17 @@
 //! On top of a job from a file, an option that has one value takes the place of the file's, and one that
 //! may be repeated is added. It must never say what an option does; the job does that.
 
+mod confine;
+
 use crate::args::ChildArgs;
-use crate::value::{SignalSet, Source, Variable};
+use crate::failure::Failure;
+use crate::value::{SignalSet, Variable};
 use embryo_job::value::{Ctty, Nice, OomScoreAdj, Span, Text, Umask};
 use embryo_job::{Error, Job, MountOption};
 use std::os::unix::ffi::OsStrExt;
 
 /// Says in `job` what the options say.
-pub(crate) fn overlay(args: &ChildArgs, job: &mut Job) -> Result<(), Error> {
+pub(crate) fn overlay(args: &ChildArgs, job: &mut Job) -> Result<(), Failure> {
     program(args, job);
     descriptors(args, job);
     environment(args, job);
@@ -19,7 +22,8 @@ pub(crate) fn overlay(args: &ChildArgs, job: &mut Job) -> Result<(), Error> {
     resources(args, job);
     credentials(args, job);
     signals(args, job);
-    mounts(args, job)
+    mounts(args, job)?;
+    confine::overlay(&args.confine, job)
 }
 
 /// Puts what was given in the place of what was there.
@@ -141,9 +145,6 @@ fn credentials(args: &ChildArgs, job: &mut Job) {
         (job.keep_groups, job.groups) = (false, args.groups.clone());
     }
     job.no_new_privs |= args.no_new_privs;
-    if let Some(fd) = args.seccomp {
-        job.seccomp = vec![Source::Fd(fd)];
-    }
     job.no_aslr |= args.no_aslr;
     set(&mut job.personality, args.personality);
     job.subreaper |= args.subreaper;

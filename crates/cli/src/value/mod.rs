@@ -6,6 +6,9 @@
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use std::ffi::OsString;
 
+mod confine;
+
+pub(crate) use confine::{LandlockScope, Ports, landlock_abi, rights_parser};
 pub(crate) use embryo_job::value::{
     Cpus, Deadline, FdGrant, Groups, Ids, ImageSource, IoPriority, NullFd, Persona, Pgid, Policy,
     Rlimit, Signal, SignalSet, SlotGrant, Source, StdioSource, Variable, nanoseconds, seconds,

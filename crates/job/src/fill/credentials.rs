@@ -7,7 +7,7 @@ use crate::accounts::{Account, gid, uid};
 use crate::callers::Callers;
 use crate::error::Error;
 use crate::fill::open;
-use crate::job::{FilterPolicy, Job};
+use crate::job::Job;
 use crate::value::{MemoryPolicy, Persona, Source};
 use embryo::{Command, FilterFlags, limits};
 use std::io::Read;
@@ -60,9 +60,16 @@ impl Job {
             let program = filter(source, callers).map_err(|error| error.at("seccomp"))?;
             command.no_new_privs(true).seccomp(FilterFlags::empty(), &program);
         }
-        if let Some(policy) = self.seccomp_policy.as_ref().and_then(FilterPolicy::policy) {
+        for filter in &self.seccomp_policy {
+            let wrong = |message: String| Error::new(format!("{filter}: {message}"));
+            let policy = filter.policy().ok_or_else(|| wrong("there is no such profile".into()));
+            let policy = policy.map_err(|error| error.at("seccomp-policy"))?;
+            if policy.notifies() {
+                let message = "it asks a listener, and nobody here is one";
+                return Err(wrong(message.into()).at("seccomp-policy"));
+            }
             let set = command.seccomp_policy(&policy).map(drop);
-            set.map_err(|error| Error::from(error).at("seccomp-policy"))?;
+            set.map_err(|error| wrong(error.to_string()).at("seccomp-policy"))?;
         }
         if let Some(landlock) = &self.landlock {
             command.landlock(landlock);

@@ -66,7 +66,8 @@ impl FromStr for MemoryPolicy {
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, nodes) = text.split_once(':').map_or((text, None), |(m, n)| (m, Some(n)));
         let wanted = name.to_ascii_lowercase();
-        let all = || (0..16).filter_map(|mode| Some((mode, embryo_plan::memory_policy_name(mode)?)));
+        let all =
+            || (0..16).filter_map(|mode| Some((mode, embryo_plan::memory_policy_name(mode)?)));
         let mode = all().find(|(_, known)| known.to_ascii_lowercase() == wanted);
         let (mode, _) = mode.ok_or_else(|| {
             let names: Vec<&str> = all().map(|(_, name)| name).collect();
