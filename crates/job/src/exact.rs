@@ -39,6 +39,12 @@ pub struct Exact {
     op: Vec<ExactOp>,
 }
 
+/// The fields that an op has in the exact form.
+#[must_use]
+pub fn fields_of(code: OpCode) -> Vec<&'static str> {
+    table::fields(code).iter().map(|field| field.name).collect()
+}
+
 /// What can be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

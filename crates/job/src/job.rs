@@ -205,22 +205,22 @@ pub struct Job {
     #[serde(skip_serializing_if = "Env::is_default")]
     pub env: Env,
     /// A root of its own, in which the mounts are.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "lean")]
     #[schemars(with = "Option<std::collections::BTreeMap<String, u64>>")]
     pub new_root: Option<NewRoot>,
     /// What is mounted and made, in this order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mount: Vec<Mounted>,
     /// Capabilities, securebits, keyring and what binds its memory.
-    #[serde(skip_serializing_if = "is_nothing")]
+    #[serde(skip_serializing_if = "is_nothing", serialize_with = "lean")]
     #[schemars(with = "serde_json::Value")]
     pub privileges: Privileges,
     /// What it may do with files, ports and its surroundings.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "lean")]
     #[schemars(with = "Option<serde_json::Value>")]
     pub landlock: Option<Landlock>,
     /// A cgroup of its own, which ends with it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "lean")]
     #[schemars(with = "Option<serde_json::Value>")]
     pub transient_cgroup: Option<TransientCgroup>,
     /// Resource limits by name.
@@ -259,6 +259,23 @@ impl Env {
 
 fn is_false(set: &bool) -> bool {
     !set
+}
+
+/// Without what is nothing, which TOML has no word for.
+fn lean<T: Serialize, S: Serializer>(value: &T, to: S) -> Result<S::Ok, S::Error> {
+    fn strip(value: serde_json::Value) -> serde_json::Value {
+        use serde_json::Value;
+        match value {
+            Value::Object(fields) => {
+                let fields = fields.into_iter().filter(|(_, value)| !value.is_null());
+                Value::Object(fields.map(|(name, value)| (name, strip(value))).collect())
+            }
+            Value::Array(items) => Value::Array(items.into_iter().map(strip).collect()),
+            value => value,
+        }
+    }
+    let value = serde_json::to_value(value).map_err(serde::ser::Error::custom)?;
+    strip(value).serialize(to)
 }
 
 fn is_nothing<T: Default + PartialEq>(value: &T) -> bool {
@@ -342,7 +359,9 @@ impl JsonSchema for FilterPolicy {
 }
 
 /// One, or an array of them.
-fn one_or_more<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Vec<T>, D::Error> {
+fn one_or_more<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Vec<T>, D::Error> {
     struct Either<T>(std::marker::PhantomData<T>);
 
     impl<'de, T: Deserialize<'de>> Visitor<'de> for Either<T> {

@@ -38,7 +38,7 @@ pub use document::{Content, Document, DocumentError, Syntax};
 #[cfg(feature = "command")]
 pub use error::Error;
 #[cfg(feature = "command")]
-pub use exact::Exact;
+pub use exact::{Exact, fields_of};
 #[cfg(feature = "command")]
 pub use fill::open;
 #[cfg(feature = "command")]

@@ -70,9 +70,11 @@ pub const fn surface(code: OpCode) -> Surface {
         OpCode::Subreaper => named(&["subreaper"], &["child_subreaper"]),
         OpCode::Personality => named(&["personality", "no-aslr"], &["personality"]),
         OpCode::NoNewPrivs => named(&["no-new-privs"], &["no_new_privs"]),
-        OpCode::Seccomp => {
-            surface_of(&["seccomp", "seccomp-policy"], &["seccomp", "seccomp-profile", "seccomp-policy"], &["seccomp", "seccomp_policy"])
-        }
+        OpCode::Seccomp => surface_of(
+            &["seccomp", "seccomp-policy"],
+            &["seccomp", "seccomp-profile", "seccomp-policy"],
+            &["seccomp", "seccomp_policy"],
+        ),
         OpCode::SignalIgnore => named(&["ignore-signal"], &["ignore_signals"]),
         OpCode::SignalMask => named(&["signal-mask"], &["signal_mask"]),
         OpCode::SignalDefault => named(&["default-signal"], &["default_signals"]),
@@ -110,7 +112,11 @@ pub const fn surface(code: OpCode) -> Surface {
         OpCode::SessionKeyring => surface_of(&["privileges"], &[], &["session_keyring"]),
         OpCode::Mdwe => surface_of(&["privileges"], &[], &["mdwe"]),
         OpCode::ThpDisable => surface_of(&["privileges"], &[], &["thp_disable"]),
-        OpCode::Landlock => surface_of(&["landlock"], &["landlock-bind", "landlock-connect", "landlock-scope"], &["landlock", "landlock_ruleset"]),
+        OpCode::Landlock => surface_of(
+            &["landlock"],
+            &["landlock-bind", "landlock-connect", "landlock-scope"],
+            &["landlock", "landlock_ruleset"],
+        ),
         OpCode::LandlockPath => surface_of(&["landlock"], &["landlock-inside"], &["landlock"]),
         OpCode::CgroupJoin => surface_of(
             &["cgroup", "cgroup-fd", "transient-cgroup"],

@@ -36,7 +36,7 @@ fn every_example_is_a_plan() {
         // What is not there, or not the user's to have, is no mistake of the example's.
         let elsewhere = |error: &Error| {
             let text = error.to_string();
-            ["ENOENT", "is a terminal", "no user", "no group", "filter"]
+            ["ENOENT", "No such file", "is a terminal", "no user", "no group", "filter"]
                 .iter()
                 .any(|part| text.contains(part))
         };
@@ -83,6 +83,10 @@ fn the_schema_takes_every_example_and_no_mistake() {
     for text in examples() {
         let value: toml::Value = toml::from_str(&text).expect("it is TOML");
         let value = serde_json::to_value(value).expect("TOML is JSON");
+        for (key, value) in value.as_object().expect("a table") {
+            let one = json!({ "program": "x", key: value });
+            assert!(text.contains("[[op]]") || takes(&one), "{one}");
+        }
         assert!(takes(&value), "{text}");
         // And what is written of it.
         let written = read(&text).content().to_json().expect("it can be said");
@@ -135,13 +139,24 @@ fn valid(root: &Value, schema: &Value, value: &Value) -> bool {
                 .iter()
                 .all(|(key, value)| wanted.get(key).is_none_or(|schema| valid(root, schema, value)))
         }),
+        // Numbers as keys are the only pattern that there is.
+        "patternProperties" => value.as_object().is_none_or(|object| {
+            let schema = wanted.get(r"^\d+$").expect("that pattern");
+            object.iter().all(|(key, value)| !is_number(key) || valid(root, schema, value))
+        }),
         "additionalProperties" => value.as_object().is_none_or(|object| {
-            let known =
-                |key: &String| rules.get("properties").is_some_and(|p| p.get(key).is_some());
+            let known = |key: &String| {
+                rules.get("properties").is_some_and(|p| p.get(key).is_some())
+                    || rules.contains_key("patternProperties") && is_number(key)
+            };
             object.iter().all(|(key, value)| known(key) || valid(root, wanted, value))
         }),
         other => panic!("the schema has a {other}"),
     })
+}
+
+fn is_number(key: &str) -> bool {
+    !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn is(name: &Value, value: &Value) -> bool {
