@@ -43,6 +43,7 @@ fn main() -> ExitCode {
         Action::Check(args) => examine::check(&args),
         Action::Convert(args) => convert::convert(&args),
         Action::Schema => convert::schema(),
+        Action::Import(args) => convert::import(&args),
         Action::Doctor(args) => examine::doctor(&args),
         Action::Seccomp(args) => policies::run(&args.action),
         Action::Completions(args) => generate::completions(args.shell),

@@ -7,6 +7,7 @@
 mod cgroup;
 mod confine;
 mod mount;
+mod namespace;
 mod privilege;
 
 use crate::caps::Privileges;
@@ -101,6 +102,7 @@ pub struct Command {
     confine: confine::Confine,
     signal_mask: Mask,
     ignored: Ignored,
+    namespaces: namespace::Settings,
     shell: bool,
     load: bool,
     options: SpawnOptions,
@@ -201,6 +203,7 @@ impl Command {
             confine: confine::Confine::default(),
             signal_mask: Mask::Empty,
             ignored: Ignored::Keep(SIGPIPE),
+            namespaces: namespace::Settings::default(),
             shell: false,
             load: false,
             options: SpawnOptions::default(),
@@ -756,6 +759,7 @@ impl Command {
         self.add_cgroup(&mut draft, keeper)?;
         let slave = self.slave()?.map(Arc::new);
         let pipes = self.add_descriptors(&mut draft, slave.as_ref(), defaults)?;
+        self.add_namespaces(&mut draft)?;
         self.add_places(&mut draft)?;
         self.add_session(&mut draft, slave.as_ref());
         self.add_resources(&mut draft.plan);
@@ -851,7 +855,7 @@ impl Command {
         }
         self.add_mounts(draft)?;
         match &self.cwd {
-            None if self.root.is_some() || self.new_root.is_some() => {
+            None if self.root.is_some() || self.new_root.is_some() || self.joins_mounts() => {
                 draft.plan.op(&Op::ChdirPath { path: c"/" });
             }
             None => {
@@ -923,7 +927,7 @@ impl Command {
     fn add_credentials(&self, plan: &mut PlanBuilder) {
         let mut groups = self.groups.clone();
         // As in std: with the uid go the groups, where they may.
-        if groups.is_none() && self.uids.is_some() && may_set_groups() {
+        if groups.is_none() && self.uids.is_some() && self.child_sets_groups() {
             groups = Some(Vec::new());
         }
         if let Some(groups) = groups {

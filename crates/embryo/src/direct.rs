@@ -5,6 +5,7 @@
 
 use crate::error::Fault;
 use crate::mailbox::Mailbox;
+use crate::moving::Below;
 use crate::process::WALL;
 use embryo_interp::{Arena, End, Launch, Launched, STDIO_END, Step};
 use embryo_plan::OwnedPlan;
@@ -32,6 +33,10 @@ pub(crate) struct Direct {
     pub(crate) cut_raised: bool,
     /// The listener of the plan's filter, if it has one.
     pub(crate) listener: Option<OwnedFd>,
+    /// What is below the handle.
+    pub(crate) below: Below,
+    /// What went wrong in this process, if something did.
+    pub(crate) detail: Option<String>,
 }
 
 /// How a launch that called exec has turned out.
@@ -70,7 +75,8 @@ pub(crate) fn launch(
         mailbox.give_back();
     }
     let launched = outcome?;
-    Ok(Direct { launched, cut, cut_raised, listener: None })
+    let below = Below::default();
+    Ok(Direct { launched, cut, cut_raised, listener: None, below, detail: None })
 }
 
 fn take_arena(plan: &OwnedPlan, trace: bool) -> Result<Arena, Fault> {

@@ -10,6 +10,7 @@ use crate::guarded::AsRaw;
 use crate::hatchery::abandon;
 use crate::hint;
 use crate::listener::Listener;
+use crate::moving::Below;
 use crate::process::Process;
 use crate::seeded::{self, Answering, Ready, readable};
 use crate::spawn::{SpawnOptions, check, settle, spawn_with};
@@ -98,7 +99,7 @@ impl Launching {
     }
 
     fn flying(ready: Ready, plan: OwnedPlan, deadline: Instant, made: (u32, bool, bool)) -> Self {
-        let answering = Answering::new(ready.pid, deadline, plan.as_plan().has_listener());
+        let answering = Answering::new(ready.pid, deadline, &plan, Below::default());
         Self::new(State::Sent(Flight { ready, plan, answering, made, end: None }))
     }
 
@@ -252,14 +253,18 @@ impl Flight {
     fn land(self, end: End) -> Result<Process, Error> {
         let Ready { pid, pidfd, socket } = self.ready;
         drop::<OwnedFd>(socket);
-        if !matches!(end, End::Entered) {
-            // It lives on to be told something else, but nobody will.
-            crate::process::kill(pidfd.as_fd());
-        }
-        let Answering { records: trace, listener, .. } = self.answering;
+        let failed = !matches!(end, End::Entered);
+        // What is told below is put in its place here.
+        let (end_of, trace) = (End::Killed, Vec::new());
         let (cut, cut_raised, legacy_clone) = self.made;
-        let launched = Launched { pid, pidfd, end, legacy_clone, trace };
-        let direct = Direct { launched, cut, cut_raised, listener };
+        let launched = Launched { pid, pidfd, end: end_of, legacy_clone, trace };
+        let below = Below::default();
+        let mut direct = Direct { launched, cut, cut_raised, listener: None, below, detail: None };
+        direct.take(self.answering.over(end));
+        if failed {
+            // It lives on to be told something else, but nobody will.
+            crate::process::kill(direct.launched.pidfd.as_fd());
+        }
         // The grants were only lent, and their numbers may be something else by now.
         let context = hint::Context { plan: self.plan.as_plan(), grants: &[] };
         settle(direct, Route::Seed, &context)
@@ -269,7 +274,11 @@ impl Flight {
 impl Drop for Launching {
     fn drop(&mut self) {
         match std::mem::replace(&mut self.state, State::Over) {
-            State::Sent(flight) => abandon(flight.ready),
+            State::Sent(mut flight) => {
+                let below = flight.answering.leave(&mut flight.ready);
+                abandon(flight.ready);
+                drop(below);
+            }
             State::Started(mut process) => {
                 process.kill_on_drop(true);
             }

@@ -65,6 +65,7 @@ mod guarded;
 mod guardian;
 mod hatchery;
 mod hint;
+mod id_maps;
 #[cfg(feature = "landlock")]
 mod landlock;
 mod launching;
@@ -74,6 +75,8 @@ mod loaded;
 mod mailbox;
 mod maps;
 mod mount;
+mod moving;
+mod namespace;
 mod nearest;
 #[cfg(feature = "seccomp")]
 mod policy;
@@ -99,9 +102,10 @@ pub use elf::{Load, LoadError, Loaded, NotLoadable, Part};
 pub use embryo_interp::Step;
 pub use embryo_plan::{
     Access, ArgText, ArmRegs, BuildError, CapSets, CgroupOp, ConfineOp, ExecFlags, Explained,
-    FilterFlags, FilterOutcome, Keep, LANDLOCK_RIGHTS, LandlockFlags, Layout, MapFlags, MountFlags,
-    MountOp, Op, OpCode, OwnedPlan as Plan, Plan as PlanView, PlanBuilder, PlanError, PrivilegeOp,
-    RawPlan, Reason, Regset, Route, Slot, Spread, X86Regs, limits,
+    FilterFlags, FilterOutcome, IdRange, Keep, LANDLOCK_RIGHTS, LandlockFlags, Layout, MapFlags,
+    MountFlags, MountOp, NamespaceOp, Namespaces, Op, OpCode, OwnedPlan as Plan, Plan as PlanView,
+    PlanBuilder, PlanError, PrivilegeOp, RawPlan, Reason, Regset, Route, Slot, Spread, UserFlags,
+    X86Regs, limits,
 };
 pub use embryo_plan::{
     capability_name, check_filter, errno_name, filter_outcome, memory_policy_name, resource_name,
@@ -119,6 +123,7 @@ pub use listener::{AddFd, Listener, Notification};
 pub use live::Embryo;
 pub use maps::MapsEntry;
 pub use mount::{Mount, MountAttributes, MountSpread, NewRoot, Upper};
+pub use namespace::{Clock, NamespaceKind, UserNamespace};
 #[cfg(feature = "seccomp")]
 pub use policy::{
     Action, Architecture, Compare, Compiled, Condition, Policy, PolicyError, Rule, UnknownAction,

@@ -5,6 +5,7 @@ use crate::command::Keeper;
 use crate::error::{Error, errno_text};
 use crate::guarded::AsRaw;
 use crate::listener::Listener;
+use crate::moving::{Below, Told};
 use crate::reaper;
 use crate::spawn::{LaunchReport, TraceRecord};
 use embryo_syscall::{self as sys, Errno, Waited};
@@ -64,6 +65,8 @@ pub struct Process {
     // `None` only while it is dropped or detached.
     pidfd: Option<OwnedFd>,
     pid: u32,
+    /// What the handle, if it is an init's, has below it.
+    below: Below,
     ended: Option<Ended>,
     kill_on_drop: bool,
     keeper: Option<Keeper>,
@@ -73,13 +76,14 @@ pub struct Process {
 }
 
 impl Process {
-    pub(crate) fn new(pidfd: OwnedFd, pid: u32, report: LaunchReport) -> Self {
+    pub(crate) fn new(pidfd: OwnedFd, pid: u32, below: Below, report: LaunchReport) -> Self {
         Self {
             stdin: None,
             stdout: None,
             stderr: None,
             pidfd: Some(pidfd),
             pid,
+            below,
             ended: None,
             kill_on_drop: false,
             keeper: None,
@@ -268,6 +272,12 @@ impl Process {
                 Err(Errno::CHILD) => Some(self.reaped_elsewhere(block)?),
                 other => other.map_err(os).map_err(Error::io("waiting for a child"))?,
             };
+            // An init cannot end as its image did, and has said how that was.
+            if let (Some(ended), Some(line)) = (&mut self.ended, &self.below.status)
+                && let Some(told) = line.take()
+            {
+                *ended = Ended::told(&told);
+            }
             if self.ended.is_some() {
                 self.end_family(block);
             }
@@ -285,6 +295,9 @@ impl Process {
     }
 
     fn reaped_elsewhere(&self, block: bool) -> Result<Ended, Error> {
+        if let Some(told) = self.below.status.as_ref().and_then(crate::moving::StatusLine::take) {
+            return Ok(Ended::told(&told));
+        }
         if block {
             wait_dead(self.pidfd(), Duration::from_secs(1));
         }
@@ -374,20 +387,30 @@ impl Ended {
             CLD_DUMPED => waited.status | 0x80,
             _ => waited.status,
         };
+        let usage = Some(Usage::of(&waited.usage));
+        Self { status: ExitStatus::from_raw(raw), usage }
+    }
+
+    fn told(told: &Told) -> Self {
+        Self { status: ExitStatus::from_raw(told.status), usage: Some(Usage::of(&told.usage)) }
+    }
+}
+
+impl Usage {
+    fn of(usage: &sys::Usage) -> Self {
         let time = |[seconds, micros]: [i64; 2]| {
             Duration::from_secs(seconds.unsigned_abs())
                 + Duration::from_micros(micros.unsigned_abs())
         };
-        let usage = Usage {
-            user: time(waited.usage.user),
-            system: time(waited.usage.system),
-            max_rss: waited.usage.max_rss_kib.unsigned_abs() << 10,
-            minor_faults: waited.usage.minor_faults.unsigned_abs(),
-            major_faults: waited.usage.major_faults.unsigned_abs(),
-            voluntary_switches: waited.usage.voluntary_switches.unsigned_abs(),
-            involuntary_switches: waited.usage.involuntary_switches.unsigned_abs(),
-        };
-        Self { status: ExitStatus::from_raw(raw), usage: Some(usage) }
+        Self {
+            user: time(usage.user),
+            system: time(usage.system),
+            max_rss: usage.max_rss_kib.unsigned_abs() << 10,
+            minor_faults: usage.minor_faults.unsigned_abs(),
+            major_faults: usage.major_faults.unsigned_abs(),
+            voluntary_switches: usage.voluntary_switches.unsigned_abs(),
+            involuntary_switches: usage.involuntary_switches.unsigned_abs(),
+        }
     }
 }
 

@@ -158,7 +158,7 @@ pub(crate) fn settle(
     route: Route,
     context: &hint::Context<'_>,
 ) -> Result<Process, Error> {
-    let Direct { launched, cut, cut_raised, listener } = direct;
+    let Direct { launched, cut, cut_raised, listener, below, detail } = direct;
     let trace = context.records(&launched.trace);
     let killed = Fault::step(Step::Killed, Errno::INTR);
     let (fault, cause) = match launched.end {
@@ -176,7 +176,7 @@ pub(crate) fn settle(
                     legacy_clone: launched.legacy_clone,
                     trace,
                 };
-                let mut process = Process::new(launched.pidfd, launched.pid as u32, report);
+                let mut process = Process::new(launched.pidfd, launched.pid as u32, below, report);
                 process.listener = listener.map(Listener::new);
                 return Ok(process);
             }
@@ -189,6 +189,7 @@ pub(crate) fn settle(
     let buried = bury(launched.pidfd);
     let cause = if let Cause::Killed(_) = cause { Cause::Killed(buried.signal) } else { cause };
     let mut error = context.failed(fault, cause, trace);
+    error.detail = detail.or(error.detail);
     if cause == Cause::TimedOut {
         error.detail = Some(match buried.gone {
             true => "it was killed".to_owned(),
@@ -235,6 +236,19 @@ impl hint::Context<'_> {
     /// The error for a fault, with all that can be found out about it.
     pub(crate) fn error(&self, fault: Fault, cause: Cause, trace: Vec<TraceRecord>) -> Error {
         Error::Spawn(Box::new(self.failed(fault, cause, trace)))
+    }
+
+    /// The error for a fault, with what went wrong in this process.
+    pub(crate) fn detailed(
+        &self,
+        fault: Fault,
+        cause: Cause,
+        trace: Vec<TraceRecord>,
+        detail: Option<String>,
+    ) -> Error {
+        let mut error = self.failed(fault, cause, trace);
+        error.detail = detail.or(error.detail);
+        Error::Spawn(Box::new(error))
     }
 
     fn failed(&self, fault: Fault, cause: Cause, trace: Vec<TraceRecord>) -> SpawnError {

@@ -154,6 +154,7 @@ pub unsafe extern "C" fn enter(brief: *mut c_void) -> ! {
         dispositions: brief.dispositions,
         own: None,
         world: World::INHERITED,
+        executor: None,
         results: &mut [],
         trace,
         traced: 0,

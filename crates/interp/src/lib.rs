@@ -15,6 +15,7 @@ mod fds;
 mod launcher;
 mod memory;
 mod mount;
+mod namespace;
 mod ops;
 mod privilege;
 mod registers;
@@ -34,7 +35,7 @@ pub use ops::{Context, apply};
 pub use signals::{Dispositions, ignore_signals, reset_dispositions};
 pub use start::{Image, News, Tell, start};
 pub use trace::{Trace, now_ns};
-pub use world::World;
+pub use world::{Executor, Move, World};
 
 use embryo_plan::Plan;
 

@@ -74,7 +74,7 @@ pub(crate) unsafe fn enter(
         slots: context.slots,
         control: context.control,
         owner: context.owner,
-        root: context.world.root,
+        world: context.world,
     }
     .close_own();
     // SAFETY: no thread but those that wait in the area, no thread-local storage, and what is

@@ -60,7 +60,7 @@ pub unsafe fn start(
         slots: context.slots,
         control: context.control,
         owner: context.owner,
-        root: context.world.root,
+        world: context.world,
     };
     let file = match op {
         Op::ExecSlot { slot, .. } => match fds.get(slot) {

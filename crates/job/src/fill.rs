@@ -44,6 +44,7 @@ impl Job {
         self.add_descriptors(callers, &mut command)?;
         self.add_environment(account.as_ref(), &mut command)?;
         self.add_directories(callers, &mut command)?;
+        self.namespaces.fill(callers, &mut command)?;
         self.add_mounts(callers, &mut command)?;
         self.add_session(&mut command)?;
         self.add_resources(&mut command)?;

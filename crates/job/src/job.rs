@@ -4,6 +4,7 @@
 //! must never hold what is no part of a child: how long to wait for it, for example.
 
 use crate::mounted::Mounted;
+use crate::namespaces::Namespaces;
 use crate::value::MemoryPolicy;
 use crate::value::{
     Cpus, Ctty, Deadline, Groups, Ids, ImageSource, IoPriority, Limits, Nice, NullFd, OomScoreAdj,
@@ -204,6 +205,9 @@ pub struct Job {
     /// Environment.
     #[serde(skip_serializing_if = "Env::is_default")]
     pub env: Env,
+    /// Which namespaces are its own.
+    #[serde(skip_serializing_if = "Namespaces::is_default")]
+    pub namespaces: Namespaces,
     /// A root of its own, in which the mounts are.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "lean")]
     #[schemars(with = "Option<std::collections::BTreeMap<String, u64>>")]

@@ -10,6 +10,8 @@
 #[cfg(feature = "command")]
 mod accounts;
 #[cfg(feature = "command")]
+mod bwrap;
+#[cfg(feature = "command")]
 mod callers;
 #[cfg(feature = "command")]
 mod document;
@@ -26,11 +28,15 @@ mod mount_options;
 #[cfg(feature = "command")]
 mod mounted;
 #[cfg(feature = "command")]
+mod namespaces;
+#[cfg(feature = "command")]
 mod schema;
 #[cfg(feature = "command")]
 mod surface;
 pub mod value;
 
+#[cfg(feature = "command")]
+pub use bwrap::Surroundings;
 #[cfg(feature = "command")]
 pub use callers::Callers;
 #[cfg(feature = "command")]
@@ -47,6 +53,8 @@ pub use job::{Env, FilterPolicy, Job};
 pub use mount_options::MountOption;
 #[cfg(feature = "command")]
 pub use mounted::Mounted;
+#[cfg(feature = "command")]
+pub use namespaces::{ClockName, Join, Namespace, Namespaces, NestedUser, UserMap};
 #[cfg(feature = "command")]
 pub use schema::schema;
 #[cfg(feature = "command")]

@@ -100,6 +100,19 @@ pub const fn surface(code: OpCode) -> Surface {
         OpCode::Propagation => surface_of(&["mount"], &["mount-propagation"], &["mount"]),
         OpCode::Attributes => surface_of(&["mount"], &["remount-ro"], &["mount"]),
         OpCode::Unmount => surface_of(&["mount"], &["unmount"], &["mount"]),
+        OpCode::JoinNamespace => {
+            surface_of(&["namespaces"], &[], &["join_namespace", "join_namespaces_of"])
+        }
+        OpCode::UserNamespace | OpCode::MappedUserNamespace => {
+            surface_of(&["namespaces"], &[], &["user_namespace", "unshare"])
+        }
+        OpCode::NestedUserNamespace => surface_of(&["namespaces"], &[], &["nested_user_namespace"]),
+        OpCode::Unshare => surface_of(&["namespaces"], &[], &["unshare"]),
+        OpCode::ClockOffset => surface_of(&["namespaces"], &[], &["clock_offset"]),
+        OpCode::PidNamespace => surface_of(&["namespaces"], &[], &["pid_namespace", "set_tid"]),
+        OpCode::HostName => surface_of(&["namespaces"], &[], &["hostname"]),
+        OpCode::DomainName => surface_of(&["namespaces"], &[], &["domainname"]),
+        OpCode::Loopback => surface_of(&["namespaces"], &[], &["loopback"]),
         OpCode::CoreScheduling => surface_of(&["core-scheduling"], &[], &["core_scheduling"]),
         OpCode::MemoryPolicy => surface_of(&["memory-policy"], &[], &["memory_policy"]),
         OpCode::BoundingSet => surface_of(&["privileges"], &[], &["capability_bounding_set"]),

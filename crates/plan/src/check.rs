@@ -5,6 +5,7 @@
 //! gaps or overlaps, and whatever is unused is zero. That makes the rules short and two plans
 //! equal when their bytes are.
 
+mod namespace;
 mod privilege;
 
 use crate::filter::check_filter;
@@ -14,7 +15,9 @@ use crate::format::{
 };
 use crate::layout::Layout;
 use crate::limits;
-use crate::op::{ArgKind, DataKind, ExecFlags, Keep, MapFlags, MountOp, NO_SLOT, Op, OpCode};
+use crate::op::{
+    ArgKind, DataKind, ExecFlags, IdRange, Keep, MapFlags, MountOp, NO_SLOT, Op, OpCode,
+};
 use crate::regset::{Regset, ranges, unsound_state};
 use crate::view::Plan;
 use core::ffi::CStr;
@@ -150,6 +153,16 @@ pub enum Reason {
     DotDot,
     /// A new root that is never entered, or the reverse.
     RootHalf,
+    /// The op is about a namespace that the plan neither makes nor joins; its kind.
+    NeedsNamespace(&'static str),
+    /// An id that the plan's user namespace does not map.
+    NotMapped(u32),
+    /// Groups in a user namespace that refuses setgroups(2).
+    GroupsDenied,
+    /// Ranges of an id map that have ids in common.
+    OverlappingIds,
+    /// More lines of an id map than [`limits::ID_RANGES_MAX`].
+    TooManyRanges,
 }
 
 impl fmt::Display for PlanError {
@@ -238,6 +251,17 @@ impl fmt::Display for Reason {
                 )
             }
             Reason::OnlyAtStart => f.write_str("it is done at the start, and a batch has none"),
+            Reason::NeedsNamespace(kind) => {
+                write!(f, "it needs a {kind} namespace that the plan makes or joins")
+            }
+            Reason::NotMapped(id) => write!(f, "the user namespace does not map id {id}"),
+            Reason::GroupsDenied => f.write_str(
+                "the user namespace refuses setgroups: a child that maps itself may not have it",
+            ),
+            Reason::OverlappingIds => f.write_str("ranges of ids overlap"),
+            Reason::TooManyRanges => {
+                write!(f, "more than {} lines in an id map", limits::ID_RANGES_MAX)
+            }
             Reason::TooManyThreads => {
                 write!(f, "more than {} threads besides the first", limits::THREADS_MAX)
             }
@@ -271,6 +295,7 @@ impl<'a> RawPlan<'a> {
             return Err(whole(Reason::StringsTooLong));
         }
         let mut seen = Seen::default();
+        seen.spaces.batch = plan.is_batch();
         for (index, entry) in plan.entries().iter().enumerate() {
             let code = OpCode::from_number(entry.code.get());
             let fail = |reason| PlanError { entry: Some(index as u32), code, reason };
@@ -468,6 +493,11 @@ fn check_data(
             Err(Reason::DataLength)
         }
         DataKind::Filter => check_filter(bytes),
+        DataKind::IdMap if !bytes.len().is_multiple_of(IdRange::BYTES) => Err(Reason::DataLength),
+        DataKind::IdMap if bytes.len() / IdRange::BYTES > limits::ID_RANGES_MAX => {
+            Err(Reason::TooManyRanges)
+        }
+        DataKind::HostName => check_text(bytes, limits::HOST_NAME_BYTES_MAX, true),
         DataKind::Keyring => check_text(bytes, limits::KEYRING_NAME_BYTES_MAX, false),
         DataKind::Nodes if bytes.len() % 8 != 0 || bytes.len() > limits::NODE_MASK_BYTES_MAX => {
             Err(Reason::DataLength)
@@ -570,6 +600,7 @@ fn check_range(op: &Op<'_>) -> Result<(), Reason> {
         Op::Seccomp { flags, .. } => confine::check_filter_flags(flags),
         Op::Confine(op) => confine::check_range(&op),
         Op::Mount(ref op) => mount::check_range(op),
+        Op::Namespace(op) => namespace::check_range(&op),
         Op::StartRegs { page, regset, leave } => {
             check_regset(regset)?;
             within(page % limits::PAGE == 0 && page < limits::ADDRESS_END, "the page")?;
@@ -644,7 +675,7 @@ fn check_sched(policy: u32, priority: u32, times: [u64; 3]) -> Result<(), Reason
 
 /// What stood in the plan so far.
 #[derive(Default)]
-struct Seen {
+struct Seen<'a> {
     last: Option<OpCode>,
     high: u8,
     fd: Option<u32>,
@@ -654,6 +685,7 @@ struct Seen {
     filters: confine::Filters,
     strict: bool,
     enters: bool,
+    spaces: namespace::Spaces<'a>,
 }
 
 /// Ops of one kind exclude each other; `None` may be repeated.
@@ -665,7 +697,10 @@ fn kind_bit(code: OpCode) -> Option<u128> {
         | OpCode::Rlimit
         | OpCode::Thread
         | OpCode::Seccomp
-        | OpCode::LandlockPath => return None,
+        | OpCode::LandlockPath
+        | OpCode::JoinNamespace
+        | OpCode::ClockOffset => return None,
+        OpCode::MappedUserNamespace => OpCode::UserNamespace,
         OpCode::ChrootSlot | OpCode::EnterRoot => OpCode::ChrootPath,
         OpCode::ChdirSlot => OpCode::ChdirPath,
         other => other,
@@ -677,13 +712,13 @@ fn kind_bit(code: OpCode) -> Option<u128> {
     Some(1 << position)
 }
 
-impl Seen {
+impl<'a> Seen<'a> {
     fn has(&self, code: OpCode) -> bool {
         kind_bit(code).is_some_and(|bit| self.kinds & bit != 0)
     }
 
     /// Takes the next op in, if it may follow those before it.
-    fn admit(&mut self, op: &Op<'_>) -> Result<(), Reason> {
+    fn admit(&mut self, op: &Op<'a>) -> Result<(), Reason> {
         let code = op.code();
         if self.high == 100 {
             return Err(Reason::AfterStart);
@@ -747,7 +782,7 @@ impl Seen {
             }
             _ => {}
         }
-        Ok(())
+        self.spaces.admit(op)
     }
 
     /// What only the whole plan can say.
@@ -782,7 +817,8 @@ impl Seen {
             ("umask", self.has(OpCode::Umask), keep.contains(Keep::UMASK)),
             ("session", self.has(OpCode::SetSid), keep.contains(Keep::SESSION)),
         ] {
-            if what == "working directory" && self.has(OpCode::ChrootPath) && !set {
+            let moved = self.has(OpCode::ChrootPath) || self.spaces.moved_root();
+            if what == "working directory" && moved && !set {
                 return Err(Reason::RootWithoutCwd);
             }
             match (set, kept) {

@@ -1,5 +1,6 @@
 //! A plan in words: one line an op, and the same fields for programs.
 
+mod namespace;
 mod privilege;
 
 use crate::layout::Layout;
@@ -7,7 +8,7 @@ use crate::names::{
     capability_name, errno_name, memory_policy_name, resource_name, sched_policy_name,
     securebit_name, signal_name,
 };
-use crate::op::{CgroupOp, ExecFlags, FilterFlags, Keep, MapFlags, Op, Slot};
+use crate::op::{CgroupOp, ExecFlags, FilterFlags, IdRange, Keep, MapFlags, Op, Slot};
 use crate::regset::{Regset, ranges};
 use crate::view::Plan;
 use core::ffi::CStr;
@@ -46,6 +47,8 @@ pub enum ArgText<'a> {
     Capabilities(u64),
     /// Securebits flags.
     Securebits(u32),
+    /// One line of an id map.
+    Range(IdRange),
 }
 
 impl fmt::Display for ArgText<'_> {
@@ -92,6 +95,9 @@ impl fmt::Display for ArgText<'_> {
                     Some(name) => f.write_str(name),
                     None => write!(f, "{bit}"),
                 })
+            }
+            ArgText::Range(IdRange { inside, outside, count }) => {
+                write!(f, "{inside}:{outside}:{count}")
             }
             ArgText::Ids(list) => {
                 let ids = list.as_chunks::<4>().0.iter().map(|id| u32::from_le_bytes(*id));
@@ -306,6 +312,7 @@ impl<'a> Op<'a> {
                 }
             }
             Op::MoveVdso { to } => field("to", Hex(to)),
+            Op::Namespace(op) => namespace::fields(&op, field),
             Op::StartRegs { page, regset, leave } => {
                 registers(regset, field);
                 field("page", Hex(page));

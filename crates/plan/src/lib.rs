@@ -40,9 +40,9 @@ pub use names::{
     securebit_name, signal_name,
 };
 pub use op::{
-    Access, CapSets, CgroupOp, ConfineOp, ExecFlags, FilterFlags, Keep, LANDLOCK_RIGHTS,
-    LandlockFlags, MapFlags, MountFlags, MountOp, NO_SLOT, Op, OpCode, Place, PrivilegeOp, Route,
-    Slot, Spread, layers,
+    Access, CapSets, CgroupOp, ConfineOp, ExecFlags, FilterFlags, IdRange, Keep, LANDLOCK_RIGHTS,
+    LandlockFlags, MapFlags, MountFlags, MountOp, NO_SLOT, NamespaceOp, Namespaces, Op, OpCode,
+    Place, PrivilegeOp, Route, Slot, Spread, UserFlags, layers,
 };
 pub use regset::{
     ARM_STATE_BYTES, ArmRegs, Regset, X86_COMPONENTS, X86_EXTENDED_BYTES, X86_LEGACY_BYTES,

@@ -52,6 +52,10 @@ pub const STATE_BYTES_MAX: usize = 4096;
 pub const RESOURCES_MAX: u32 = 16;
 /// Signals are 1 to this.
 pub const SIGNAL_MAX: u32 = 64;
+/// Lines of an id map: the kernel's `UID_GID_MAP_MAX_EXTENTS` (Linux 4.15).
+pub const ID_RANGES_MAX: usize = 340;
+/// Bytes of a host or domain name with its NUL: the kernel's `__NEW_UTS_LEN`.
+pub const HOST_NAME_BYTES_MAX: usize = 65;
 /// The largest pid the kernel hands out (`PID_MAX_LIMIT`).
 pub const PID_MAX: u32 = 1 << 22;
 /// Bytes of the path of an overlay's layer with its NUL: what fsconfig(2) takes of a string.

@@ -7,6 +7,7 @@
 mod cgroup;
 mod confine;
 mod mount;
+mod namespace;
 mod privilege;
 
 use crate::format::{DataRef, Entry};
@@ -17,6 +18,7 @@ use core::ffi::CStr;
 pub use cgroup::CgroupOp;
 pub use confine::{ConfineOp, LANDLOCK_RIGHTS, LandlockFlags};
 pub use mount::{MountFlags, MountOp, Spread, layers};
+pub use namespace::{IdRange, NamespaceOp, Namespaces, UserFlags};
 pub use privilege::{CapSets, PrivilegeOp};
 
 /// A grant's name inside a plan: an index into the grants that a spawn brings.
@@ -74,6 +76,8 @@ pub(crate) enum DataKind {
     Layers,
     Keyring,
     Nodes,
+    IdMap,
+    HostName,
 }
 
 /// What an entry of one code must look like.
@@ -381,6 +385,37 @@ op_codes! {
     /// pivot_root(2).
     EnterRoot = 0x0811 "enter-root" Seed 60..=60
         { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Absent Absent] }
+    /// setns(2).
+    JoinNamespace = 0x0901 "join-namespace" Seed 4..=4
+        { slot: true, flags: 0, args: [U32 Zero Zero Zero], data: [Absent Absent] }
+    /// unshare(2) of the user namespace, mapped by the child. After what is joined, for which it needs
+    /// the capabilities that it has.
+    UserNamespace = 0x0902 "user-namespace" Seed 5..=5
+        { slot: false, flags: 0, args: [U32 U32 Zero Zero], data: [Absent Absent] }
+    /// unshare(2) of the user namespace, mapped by the seed's owner.
+    MappedUserNamespace = 0x0903 "mapped-user-namespace" Seed 5..=5
+        { slot: false, flags: 1, args: [Zero Zero Zero Zero], data: [IdMap IdMap] }
+    /// unshare(2). After the user namespace, which is to own these and gives the capability.
+    Unshare = 0x0904 "unshare" Seed 7..=7
+        { slot: false, flags: 0, args: [U32 Zero Zero Zero], data: [Absent Absent] }
+    /// /proc/self/timens_offsets. Before any process is in the namespace.
+    ClockOffset = 0x0905 "clock-offset" Seed 8..=8
+        { slot: false, flags: 0, args: [U32 U64 U32 Zero], data: [Absent Absent] }
+    /// clone(2) into a new pid namespace, twice: its init, and the image.
+    PidNamespace = 0x0906 "pid-namespace" Seed 9..=9
+        { slot: false, flags: 0, args: [U32 Zero Zero Zero], data: [Absent Absent] }
+    /// sethostname(2).
+    HostName = 0x0907 "hostname" Seed 12..=28
+        { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [HostName Absent] }
+    /// setdomainname(2).
+    DomainName = 0x0908 "domainname" Seed 12..=28
+        { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [HostName Absent] }
+    /// ioctl(2) SIOCSIFFLAGS.
+    Loopback = 0x0909 "loopback" Seed 12..=28
+        { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Absent Absent] }
+    /// unshare(2) of the user namespace once more, after the mounts, which it cannot undo.
+    NestedUserNamespace = 0x090a "nested-user-namespace" Seed 61..=61
+        { slot: false, flags: 0, args: [U32 U32 Zero Zero], data: [Absent Absent] }
     /// A granted cgroup, before there is anything that it would count. Through the seed: a frozen one
     /// blocks, and whoever is in it is killed with it.
     CgroupJoin = 0x0a01 "cgroup" Seed 2..=2
@@ -828,6 +863,8 @@ pub enum Op<'a> {
     },
     /// The vdso goes away, with the data that it reads; munmap(2).
     DropVdso,
+    /// A change of namespaces.
+    Namespace(NamespaceOp<'a>),
     /// Start with these registers in the memory that was built. The plan has no argv and no envp:
     /// what the image finds of those is what was written.
     StartRegs {
@@ -975,6 +1012,18 @@ impl<'a> Op<'a> {
             OpCode::MmLayout => Op::MmLayout { layout: bytes(first)?, auxv: bytes(second)? },
             OpCode::MoveVdso => Op::MoveVdso { to: a },
             OpCode::DropVdso => Op::DropVdso,
+            code @ (OpCode::JoinNamespace
+            | OpCode::UserNamespace
+            | OpCode::MappedUserNamespace
+            | OpCode::Unshare
+            | OpCode::ClockOffset
+            | OpCode::PidNamespace
+            | OpCode::HostName
+            | OpCode::DomainName
+            | OpCode::Loopback
+            | OpCode::NestedUserNamespace) => {
+                Op::Namespace(NamespaceOp::decode(code, entry, plan)?)
+            }
             OpCode::StartRegs => {
                 Op::StartRegs { page: a, regset: bytes(first)?, leave: bytes(second)? }
             }
@@ -1067,6 +1116,7 @@ impl<'a> Op<'a> {
             Op::MmLayout { .. } => OpCode::MmLayout,
             Op::MoveVdso { .. } => OpCode::MoveVdso,
             Op::DropVdso => OpCode::DropVdso,
+            Op::Namespace(op) => op.code(),
             Op::StartRegs { .. } => OpCode::StartRegs,
             Op::Thread { .. } => OpCode::Thread,
             Op::Mount(op) => op.code(),
@@ -1169,6 +1219,7 @@ impl<'a> Op<'a> {
             },
             Op::MmLayout { layout, auxv } => Parts { data: [Some(layout), Some(auxv)], ..none },
             Op::MoveVdso { to } => one(to),
+            Op::Namespace(op) => op.parts(),
             Op::StartRegs { page, regset, leave } => {
                 Parts { args: [page, 0, 0, 0], data: [Some(regset), Some(leave)], ..none }
             }

@@ -84,15 +84,15 @@ pub fn fcntl_setfd(fd: i32, cloexec: bool) -> Result<()> {
 /// `openat(2)` of an existing file, close-on-exec. `access` is 0 to read, 1 to write, 2 for both.
 pub fn open(path: &CStr, access: u32) -> Result<i32> {
     const AT_FDCWD: i32 = -100;
-    open_at(AT_FDCWD, path, access)
+    open_at(AT_FDCWD, path, access & 3)
 }
 
-/// [`open`], with a relative path looked up in an open directory.
-pub fn open_at(dir: i32, path: &CStr, access: u32) -> Result<i32> {
-    const O_CLOEXEC: usize = 0o2_000_000;
-    let flags = (access as usize & 3) | O_CLOEXEC;
+/// `openat(2)` of an existing file below a directory, close-on-exec. `flags` are `O_*`.
+pub fn open_at(dir: i32, path: &CStr, flags: u32) -> Result<i32> {
+    const O_CLOEXEC: u32 = 0o2_000_000;
     // SAFETY: the path is a C string by its type.
-    unsafe { syscall!(__NR_openat, dir as isize, path.as_ptr(), flags, 0usize) }.map(|fd| fd as i32)
+    unsafe { syscall!(__NR_openat, dir as isize, path.as_ptr(), flags | O_CLOEXEC, 0usize) }
+        .map(|fd| fd as i32)
 }
 
 /// `mkdirat(2)`, for the owner to write and everybody to look.

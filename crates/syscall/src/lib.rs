@@ -27,6 +27,7 @@ mod landlock;
 mod leap;
 mod memory;
 mod mount;
+mod namespace;
 mod privilege;
 mod process;
 mod raw;
@@ -54,6 +55,10 @@ pub use memory::{
 };
 pub use mount::{
     Held, MountAttr, fchmodat2, fsmount, fsopen, mount_setattr, open_tree_clone, openat, openat2,
+};
+pub use namespace::{
+    Reaped, fork, keep_capabilities, kill, loopback_up, reap_any, setdomainname, sethostname,
+    setns, signalfd, take_signal, unshare,
 };
 pub use privilege::{
     Set, capset, in_ambient_set, in_bounding_set, join_session_keyring, set, set_mempolicy,

@@ -116,6 +116,24 @@ Exit status:
   1      it is neither a job nor a plan
   125    it could not be read or written";
 
+pub(crate) const IMPORT: &str = "\
+What bubblewrap does unasked:
+  It is written down in the job: the whole environment with PWD, signals as they
+  are, no new privileges, a mount namespace with a root of its own, and for an
+  ordinary user a user namespace and no capabilities. The working directory is
+  looked for as bubblewrap does: where it is called, if that will be there, else
+  HOME, else the root.
+
+What differs:
+  bubblewrap leaves every descriptor of its caller's open in the program; a job
+  grants those that --fd names. bubblewrap's exit status is the program's, or 128
+  and the signal's number, which is --signal-as-status here. An option that a job
+  cannot say is an error that names it.
+
+Examples:
+  embryo import bwrap -- --ro-bind / / --unshare-all -- ls > job.toml
+  embryo run --plan job.toml";
+
 pub(crate) const EXPLAIN: &str = "\
 Examples:
   embryo explain job.toml

@@ -11,6 +11,7 @@ mod run;
 
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Parser, Subcommand, ValueEnum, ValueHint};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 pub(crate) use child::ChildArgs;
@@ -44,6 +45,7 @@ pub(crate) enum Action {
     Explain(ExplainArgs),
     Check(CheckArgs),
     Convert(ConvertArgs),
+    Import(ImportArgs),
     /// Print the JSON Schema of jobs and of plans op by op
     Schema,
     Doctor(DoctorArgs),
@@ -89,6 +91,27 @@ pub(crate) struct ConvertArgs {
     /// The job or plan; `-` is standard input
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) file: PathBuf,
+}
+
+/// Print the job that equals the command line of another program
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = help::IMPORT)]
+pub(crate) struct ImportArgs {
+    /// Whose command line it is
+    pub(crate) from: Foreign,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Its options, its program and its arguments
+    #[arg(last = true, required = true, value_name = "ARG")]
+    pub(crate) args: Vec<OsString>,
+}
+
+/// A program whose command line can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Foreign {
+    /// bubblewrap
+    Bwrap,
 }
 
 /// How a job or a plan is written.

@@ -3,7 +3,7 @@
 //! What `write` makes of an entry, `read` makes the same entry of. It must never guess.
 
 use crate::value::Text;
-use embryo_plan::{Entry, Plan, signal_name};
+use embryo_plan::{Entry, IdRange, Plan, signal_name};
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
@@ -46,6 +46,8 @@ pub(crate) enum Kind {
     /// Any of these rights, a bit each.
     Rights(&'static [&'static str]),
     Strings,
+    /// Ranges of ids: `INSIDE:OUTSIDE:COUNT`.
+    Ranges,
     /// A number, or `new` for 0.
     Pgid,
     /// A number, or `keep` for the largest.
@@ -273,6 +275,11 @@ impl Kind {
                 let named = (0..64).filter(set).map(|bit| Value::named(name(bit), bit.into()));
                 Value::List(named.collect())
             }
+            Kind::Ranges => {
+                let range =
+                    |IdRange { inside, outside, count }| format!("{inside}:{outside}:{count}");
+                Value::List(IdRange::read(bytes).map(range).map(Value::word).collect())
+            }
             Kind::Strings => {
                 let strings = bytes.split_inclusive(|byte| *byte == 0);
                 Value::List(strings.map(string_value).collect())
@@ -355,6 +362,11 @@ impl Kind {
                 (1..=64).contains(&signal).then(|| all | 1u64 << (signal - 1))
             })?,
             Kind::Text => return parts.set_bytes(place, text(value)?),
+            Kind::Ranges => {
+                let ranges: Option<Vec<[u8; IdRange::BYTES]>> =
+                    value.items().iter().map(range).collect();
+                return parts.set_bytes(place, ranges?.concat());
+            }
             Kind::Strings => {
                 let Value::List(items) = value else { return None };
                 let strings: Option<Vec<Vec<u8>>> = items.iter().map(text).collect();
@@ -384,6 +396,7 @@ impl Kind {
             Kind::Set(_) => "a list of names or numbers of bits".into(),
             Kind::Rights(words) => format!("a list of {}", words.join(", ")),
             Kind::Strings => "a list of strings".into(),
+            Kind::Ranges => "a list of \"INSIDE:OUTSIDE:COUNT\"".into(),
             Kind::Pgid => "a number, or \"new\"".into(),
             Kind::Id => "a number, or \"keep\"".into(),
             Kind::Word(words) => format!("one of {}", words.join(", ")),
@@ -396,6 +409,13 @@ impl Kind {
             Kind::Bytes => "hexadecimal digits in quotes, two for a byte".into(),
         }
     }
+}
+
+fn range(value: &Value) -> Option<[u8; IdRange::BYTES]> {
+    let mut numbers = value.as_word()?.split(':').map(|number| number.parse::<u32>().ok());
+    let mut next = || numbers.next()?;
+    let range = IdRange { inside: next()?, outside: next()?, count: next()? };
+    numbers.next().is_none().then(|| range.to_bytes())
 }
 
 /// A string without its NUL, or its bytes.

@@ -5,8 +5,8 @@
 
 use super::field::{Kind, Place};
 use embryo_plan::{
-    LANDLOCK_RIGHTS, OpCode, capability_name, errno_name, memory_policy_name, resource_name,
-    sched_policy_name, securebit_name, signal_name,
+    LANDLOCK_RIGHTS, Namespaces, OpCode, capability_name, errno_name, memory_policy_name,
+    resource_name, sched_policy_name, securebit_name, signal_name,
 };
 
 /// One field of an op.
@@ -79,6 +79,19 @@ const HOW: Field = field("how", Place::Flags, Kind::Flags(MOUNT_FLAGS)).optional
 const SPREADS: &[&str] = &["private", "slave", "shared", "unbindable"];
 const SETS: &[&str] = &["effective", "permitted", "inheritable"];
 
+/// The kind of namespace that a bit stands for.
+fn namespace_name(bit: u32) -> Option<&'static str> {
+    Namespaces::from_bits_truncate(1u32.checked_shl(bit)?).names().next()
+}
+
+fn clock_name(clock: u32) -> Option<&'static str> {
+    match clock {
+        1 => Some("monotonic"),
+        7 => Some("boottime"),
+        _ => None,
+    }
+}
+
 /// The fields of an op, in the order in which `explain` prints them.
 #[must_use]
 pub(crate) fn fields(code: OpCode) -> Vec<Field> {
@@ -142,6 +155,24 @@ pub(crate) fn fields(code: OpCode) -> Vec<Field> {
             field("set", Place::Flags, Kind::Flags(MOUNT_FLAGS)).optional(),
             arg("clear", 0, Kind::Flags(MOUNT_FLAGS)).optional(),
         ],
+        OpCode::JoinNamespace => vec![arg("kind", 0, Kind::Set(namespace_name)), SLOT],
+        OpCode::UserNamespace | OpCode::NestedUserNamespace => {
+            vec![arg("uid", 0, Kind::Number), arg("gid", 1, Kind::Number)]
+        }
+        OpCode::MappedUserNamespace => vec![
+            data("uids", 0, Kind::Ranges),
+            data("gids", 1, Kind::Ranges),
+            field("setgroups", Place::Flags, Kind::Word(&["allow", "deny"])),
+        ],
+        OpCode::Unshare => vec![arg("kind", 0, Kind::Set(namespace_name))],
+        OpCode::ClockOffset => vec![
+            arg("clock", 0, Kind::Name(clock_name)),
+            arg("seconds", 1, Kind::Signed),
+            arg("nanoseconds", 2, Kind::Number),
+        ],
+        OpCode::PidNamespace => vec![arg("pid", 0, Kind::Number).optional()],
+        OpCode::HostName | OpCode::DomainName => vec![data("name", 0, Kind::Text)],
+        OpCode::Loopback => vec![],
         OpCode::Fail => vec![arg("errno", 0, Kind::Name(errno_name))],
         OpCode::SetPgid => vec![arg("pgid", 0, Kind::Pgid)],
         OpCode::ControllingTty | OpCode::Foreground | OpCode::ChrootSlot | OpCode::ChdirSlot => {

@@ -17,7 +17,13 @@ impl Job {
         let stdio = [&self.stdin, &self.stdout, &self.stderr].into_iter().filter_map(stream_source);
         let image = self.exec_fd.iter().map(|image| &image.0);
         let mounted = self.mount.iter().filter_map(|mounted| mounted.fd.as_ref());
-        self.fd.values().chain(stdio).chain(image).chain(&self.seccomp).chain(mounted)
+        self.fd
+            .values()
+            .chain(stdio)
+            .chain(image)
+            .chain(&self.seccomp)
+            .chain(mounted)
+            .chain(self.namespaces.sources())
     }
 
     /// Says what is at which number.
