@@ -6,7 +6,8 @@
 use crate::error::Error;
 use crate::job::Job;
 use crate::mount_options::MountOption;
-use crate::namespaces::{Namespace, UserMap};
+use crate::mounted::Mounted;
+use crate::namespaces::{Namespace, NestedUser, UserMap};
 use crate::value::{Signal, Source, Text};
 use embryo::{CapSet, Mount, UserNamespace};
 use std::collections::BTreeSet;
@@ -25,6 +26,8 @@ pub struct Surroundings {
     pub cwd: PathBuf,
     /// HOME.
     pub home: Option<PathBuf>,
+    /// What it may write to of what bubblewrap covers in /proc.
+    pub writable_proc: Vec<String>,
     /// The capabilities that it has, for root.
     pub capabilities: CapSet,
 }
@@ -37,7 +40,13 @@ impl Surroundings {
     pub fn of_this_process() -> Result<Self, Error> {
         let cwd = std::env::current_dir();
         let capabilities = CapSet::current();
+        let writable = |name: &&str| {
+            let access = rustix::fs::Access::WRITE_OK;
+            rustix::fs::access(Path::new("/proc").join(name), access).is_ok()
+        };
+        let proc = ["sys", "sysrq-trigger", "irq", "bus"].into_iter().filter(writable);
         Ok(Self {
+            writable_proc: proc.map(str::to_owned).collect(),
             uid: rustix::process::geteuid().as_raw(),
             gid: rustix::process::getegid().as_raw(),
             cwd: cwd.map_err(|e| Error::io("cannot find", "the working directory", &e))?,
@@ -50,7 +59,7 @@ impl Surroundings {
 
 /// Options that mount or make something, with how many values they take: their names and meanings are
 /// embryo's own.
-const MOUNTS: [(&str, usize); 26] = [
+const MOUNTS: [(&str, usize); 25] = [
     ("bind", 2),
     ("bind-try", 2),
     ("ro-bind", 2),
@@ -76,8 +85,6 @@ const MOUNTS: [(&str, usize); 26] = [
     ("chmod", 2),
     ("perms", 1),
     ("size", 1),
-    // Not bubblewrap's, but harmless: nobody has a file of this name where an option is expected.
-    ("unmount", 1),
 ];
 
 /// Options that a job has no words for, with how many values they take, and why.
@@ -278,6 +285,10 @@ impl Read {
         job.add_mount_options(&self.mounts)?;
         job.new_root.get_or_insert_default();
         self.namespaces(&mut job, around)?;
+        job.mount = std::mem::take(&mut job.mount)
+            .into_iter()
+            .flat_map(|mounted| processes(mounted, &job.namespaces.unshare, around))
+            .collect();
         self.capabilities(&mut job, around);
         self.environment(&mut job, around);
         if self.die_with_parent {
@@ -305,7 +316,14 @@ impl Read {
             (_, Some(fd)) => namespaces.join_user(Source::Fd(fd)),
             (true, None) => {
                 let (uid, gid) = (self.uid.unwrap_or(around.uid), self.gid.unwrap_or(around.gid));
-                namespaces.user = Some(UserMap(UserNamespace::As { uid, gid }));
+                // Who is not root cannot mount the pseudoterminals of --dev, so it is root at first.
+                let dev = self.mounts.iter().any(|mount| mount.option == "dev");
+                if dev && (uid, gid) != (0, 0) {
+                    namespaces.user = Some(UserMap(UserNamespace::ROOT));
+                    namespaces.nested = Some(NestedUser { uid, gid });
+                } else {
+                    namespaces.user = Some(UserMap(UserNamespace::As { uid, gid }));
+                }
             }
             (false, None) if self.uid.is_some() || self.gid.is_some() => {
                 return Err(Error::new("--uid and --gid need --unshare-user or --userns"));
@@ -343,6 +361,9 @@ impl Read {
         }
         if around.uid != 0 {
             job.privileges.bounding = Some(wanted);
+        } else if job.namespaces.user.is_some() {
+            // A user namespace gives more than bubblewrap leaves.
+            job.privileges.bounding = Some(around.capabilities);
         }
     }
 
@@ -378,6 +399,26 @@ impl Read {
         job.env.set.insert(Text::from("PWD"), Text::from(&dir));
         job.chdir = Some(Text::from(&dir));
     }
+}
+
+/// What --proc is: the caller's own without a pid namespace; a new one with it, in which what root could
+/// change of the machine is read-only.
+fn processes(
+    mounted: Mounted,
+    unshared: &BTreeSet<Namespace>,
+    around: &Surroundings,
+) -> Vec<Mounted> {
+    let Mount::Proc { target, .. } = &mounted.mount else { return vec![mounted] };
+    let target = target.clone();
+    let first = match unshared.contains(&Namespace::Pid) {
+        true => mounted,
+        false => Mount::bind("/proc", &target).into(),
+    };
+    let covered = ["sys", "sysrq-trigger", "irq", "bus"].into_iter();
+    let covered = covered.filter(|name| around.writable_proc.iter().any(|other| other == name));
+    let covered = covered
+        .map(|name| Mount::read_only(Path::new("/proc").join(name), target.join(name)).into());
+    std::iter::once(first).chain(covered).collect()
 }
 
 /// Whether a directory will be there in the new root, as far as the mounts tell.

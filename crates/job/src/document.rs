@@ -128,7 +128,7 @@ impl Content {
     /// Something in it cannot be said in TOML.
     pub fn to_toml(&self) -> Result<String, Error> {
         match self {
-            Content::Job(job) => to_toml(job),
+            Content::Job(job) => job.to_toml(),
             Content::Exact(exact) => to_toml(exact),
         }
     }
@@ -172,12 +172,47 @@ impl Job {
         from_json("job", text)
     }
 
-    /// Writes it in TOML.
+    /// Writes it in TOML, a mount on a line of its own.
     ///
     /// # Errors
     /// Something in it cannot be said in TOML.
     pub fn to_toml(&self) -> Result<String, Error> {
-        to_toml(self)
+        let mut rest = self.clone();
+        let mounts = std::mem::take(&mut rest.mount);
+        let mut text = to_toml(&rest)?;
+        for mount in mounts {
+            let mount = serde_json::to_value(mount);
+            let mount =
+                mount.map_err(|error| Error::new(format!("not to be said in TOML: {error}")))?;
+            text.push_str("\n[[mount]]\n");
+            for (key, value) in mount.as_object().into_iter().flatten() {
+                text.push_str(&format!("{key} = {}\n", inline(key, value)));
+            }
+        }
+        Ok(text)
+    }
+}
+
+/// A value on one line; permissions are octal, as everybody writes them.
+fn inline(key: &str, value: &serde_json::Value) -> String {
+    use serde_json::Value;
+    match value {
+        Value::Number(number) if key == "mode" => {
+            number.as_u64().map_or(number.to_string(), |mode| format!("{mode:#o}"))
+        }
+        Value::String(text) => toml::Value::String(text.clone()).to_string(),
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(|item| inline("", item)).collect();
+            format!("[{}]", items.join(", "))
+        }
+        Value::Object(fields) if fields.is_empty() => "{}".to_owned(),
+        Value::Object(fields) => {
+            let field =
+                |(name, value): (&String, &Value)| format!("{name} = {}", inline(name, value));
+            let fields: Vec<String> = fields.iter().map(field).collect();
+            format!("{{ {} }}", fields.join(", "))
+        }
+        other => other.to_string(),
     }
 }
 

@@ -209,7 +209,7 @@ pub struct Job {
     #[serde(skip_serializing_if = "Namespaces::is_default")]
     pub namespaces: Namespaces,
     /// A root of its own, in which the mounts are.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "lean")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "lean_root")]
     #[schemars(with = "Option<std::collections::BTreeMap<String, u64>>")]
     pub new_root: Option<NewRoot>,
     /// What is mounted and made, in this order.
@@ -280,6 +280,15 @@ fn lean<T: Serialize, S: Serializer>(value: &T, to: S) -> Result<S::Ok, S::Error
     }
     let value = serde_json::to_value(value).map_err(serde::ser::Error::custom)?;
     strip(value).serialize(to)
+}
+
+/// Of a new root what is not as it would be.
+fn lean_root<S: Serializer>(root: &Option<NewRoot>, to: S) -> Result<S::Ok, S::Error> {
+    let usual = NewRoot::default();
+    let root = root.unwrap_or_default();
+    let mode = (root.mode != usual.mode).then_some(u64::from(root.mode));
+    let fields = [("mode", mode), ("size", root.size), ("inodes", root.inodes)];
+    to.collect_map(fields.into_iter().filter_map(|(name, value)| Some((name, value?))))
 }
 
 fn is_nothing<T: Default + PartialEq>(value: &T) -> bool {

@@ -53,9 +53,12 @@ fn without_nothing(fields: &serde_json::Value) -> serde_json::Value {
         Value::Null | Value::Bool(false) => false,
         Value::Object(fields) => !fields.is_empty(),
         Value::String(text) => text != "none",
+        Value::Number(number) => number.as_u64() != Some(0),
         _ => true,
     };
-    Value::Object(kept.filter(|(name, value)| says(value) || name == "target").collect())
+    Value::Object(
+        kept.filter(|(name, value)| says(value) || name == "target" || name == "mode").collect(),
+    )
 }
 
 impl<'de> Deserialize<'de> for Mounted {
