@@ -109,7 +109,7 @@ impl Document {
         let table = table.get_ref();
         if let Some(index) = error.op() {
             let DeValue::Array(ops) = table.get("op")?.get_ref() else { return None };
-            let span = ops.iter().nth(index)?.span();
+            let span = ops.get(index)?.span();
             let field = quoted(error.to_string().as_str()).map(str::to_owned);
             let narrow = field.and_then(|field| key_in(&self.text, &span, &field));
             return Some(narrow.unwrap_or(span));

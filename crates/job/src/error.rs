@@ -67,7 +67,9 @@ impl Error {
     }
 
     /// The library's error, if it is one.
-    #[must_use]
+    ///
+    /// # Errors
+    /// This one, if it is not.
     pub fn into_library(self) -> Result<embryo::Error, Self> {
         match self.source {
             Some(error) => Ok(*error),

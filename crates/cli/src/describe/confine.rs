@@ -29,7 +29,7 @@ pub(super) fn overlay(args: &ConfineArgs, job: &mut Job) -> Result<(), Failure> 
 /// What the options add to a ruleset, or make one of.
 fn landlock(args: &ConfineArgs, given: Option<Landlock>) -> Result<Option<Landlock>, Failure> {
     const READ: LandlockRights = LandlockRights::READ;
-    let mut landlock = given.unwrap_or_else(Landlock::new);
+    let mut landlock = given.unwrap_or_default();
     let before = landlock.files.as_ref().map_or(0, Vec::len);
     for (paths, rights) in [
         (&args.landlock_ro, READ),
