@@ -72,7 +72,7 @@ fn described(args: &RunArgs, job: Job, document: Option<&Document>) -> Result<La
     }
     let file = job.clone();
     let mut job = job;
-    overlay(&args.child, &mut job)?;
+    overlay(args, &mut job)?;
     let looking = args.explain || args.save.is_some();
     let described = described_by(&job, looking);
     let described = described.map_err(|error| match document {

@@ -2,7 +2,7 @@
 //!
 //! It must never exit with clap's own status: 2 is something that a program may mean.
 
-use crate::args::{Action, ChildArgs, Cli};
+use crate::args::{Action, ChildArgs, Cli, ConfineArgs};
 use crate::failure::{FAILED, Failure};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
@@ -26,6 +26,7 @@ fn plan_and_more(run: &ArgMatches) -> Option<String> {
     run.value_source("plan")?;
     // Not the groups of clap: one that has further options flattened into it has no members.
     let described = ChildArgs::augment_args(clap::Command::new("run"));
+    let described = ConfineArgs::augment_args(described);
     let given = |arg: &&clap::Arg| {
         run.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine)
     };

@@ -2,7 +2,7 @@
 //!
 //! It must never describe the child itself; that is `child.rs`.
 
-use super::{ChildArgs, help};
+use super::{ChildArgs, ConfineArgs, help};
 use crate::value::{SlotGrant, seconds, slot_grant_parser};
 use clap::ValueHint;
 use std::path::PathBuf;
@@ -23,6 +23,10 @@ use std::time::Duration;
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) child: ChildArgs,
+
+    // Beside it and not in it: a group with another in it has no options, for clap.
+    #[command(flatten)]
+    pub(crate) confine: ConfineArgs,
 
     /// Print the plan as readable lines and run nothing
     #[arg(long, help_heading = "Plan")]

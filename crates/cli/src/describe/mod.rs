@@ -5,15 +5,17 @@
 
 mod confine;
 
-use crate::args::ChildArgs;
+use crate::args::{ChildArgs, RunArgs};
 use crate::failure::Failure;
 use crate::value::{SignalSet, Variable};
+use embryo::CapSet;
 use embryo_job::value::{Ctty, Nice, OomScoreAdj, Span, Text, Umask};
-use embryo_job::{Error, Job, MountOption};
+use embryo_job::{Error, Job, MountOption, Namespace};
 use std::os::unix::ffi::OsStrExt;
 
 /// Says in `job` what the options say.
-pub(crate) fn overlay(args: &ChildArgs, job: &mut Job) -> Result<(), Failure> {
+pub(crate) fn overlay(run: &RunArgs, job: &mut Job) -> Result<(), Failure> {
+    let args = &run.child;
     program(args, job);
     descriptors(args, job);
     environment(args, job);
@@ -23,7 +25,7 @@ pub(crate) fn overlay(args: &ChildArgs, job: &mut Job) -> Result<(), Failure> {
     credentials(args, job);
     signals(args, job);
     mounts(args, job)?;
-    confine::overlay(&args.confine, job)
+    confine::overlay(&run.confine, job)
 }
 
 /// Puts what was given in the place of what was there.
@@ -166,10 +168,20 @@ fn signals(args: &ChildArgs, job: &mut Job) {
     }
 }
 
+/// `CAP_SYS_ADMIN`, without which mounting takes a user namespace.
+const SYS_ADMIN: CapSet = CapSet::from_bits(1 << 21);
+
 /// They are mounted after those of the file.
 fn mounts(args: &ChildArgs, job: &mut Job) -> Result<(), Error> {
     let option =
         |(option, values): &(&'static str, _)| MountOption { option, values: Vec::clone(values) };
     let options: Vec<MountOption> = args.mounts.0.iter().map(option).collect();
+    if !options.is_empty() {
+        job.namespaces.unshare.insert(Namespace::Mount);
+        let held = CapSet::current().is_ok_and(|[effective, ..]| effective.contains(SYS_ADMIN));
+        if !held && job.namespaces.user.is_none() {
+            job.namespaces.unshare.insert(Namespace::User);
+        }
+    }
     job.add_mount_options(&options)
 }
