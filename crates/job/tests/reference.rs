@@ -116,7 +116,9 @@ fn valid(root: &Value, schema: &Value, value: &Value) -> bool {
     let Some(rules) = schema.as_object() else { return schema.as_bool().expect("true or false") };
     let all = |schemas: &Value| schemas.as_array().expect("a list").clone();
     rules.iter().all(|(rule, wanted)| match rule.as_str() {
-        "$schema" | "title" | "description" | "default" | "format" | "$defs" => true,
+        "$schema" | "title" | "description" | "default" | "format" | "uniqueItems" | "$defs" => {
+            true
+        }
         "$ref" => valid(root, resolve(root, schema), value),
         "const" => value == wanted,
         "enum" => all(wanted).contains(value),
