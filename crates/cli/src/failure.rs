@@ -115,6 +115,10 @@ impl From<embryo::Error> for Failure {
         let mut spawn = match error {
             embryo::Error::Spawn(spawn) => spawn,
             embryo::Error::Load(error) => return Self::not_loaded(&error),
+            embryo::Error::Cgroup { what, hint, source } => {
+                let failure = Self::new(format!("cgroup: {what}: {}", errno_text(&source)));
+                return Self { hint: hint.map(|hint| with_options(&hint)), ..failure };
+            }
             other => return Self::new(other.to_string()),
         };
         let hint = spawn.hint.take().map(|hint| with_options(&hint));
@@ -130,6 +134,7 @@ impl From<embryo::Error> for Failure {
 fn with_options(hint: &str) -> String {
     hint.replace("ExecFlags::KEEP_OPEN", "--keep-image-open")
         .replace("shell_fallback, --shell", "--shell-fallback")
+        .replace("enable_controllers, --cgroup-enable", "--cgroup-enable")
 }
 
 const NOT_BY_LOAD: &str = "without --load the kernel runs the script";

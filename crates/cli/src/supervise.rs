@@ -12,7 +12,7 @@ use crate::watch::{
 use embryo::Process;
 use embryo_syscall::{getpgid, getpgrp, getsid};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fd::AsFd;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, getpid, kill_process, kill_process_group, waitid,
 };
@@ -53,6 +53,8 @@ pub(crate) struct Supervisor {
     kill_after: Option<Duration>,
     kill_at: Option<Instant>,
     timed_out: bool,
+    /// Who started embryo, if the child is to end with it.
+    parent: Option<OwnedFd>,
 }
 
 impl Supervisor {
@@ -73,7 +75,14 @@ impl Supervisor {
             kill_after: limits.kill_after,
             kill_at: None,
             timed_out: false,
+            parent: None,
         }
+    }
+
+    /// Has the child end when this process's parent does.
+    pub(crate) fn end_with(mut self, parent: Option<OwnedFd>) -> Self {
+        self.parent = parent;
+        self
     }
 
     /// Waits for the child's end.
@@ -88,6 +97,8 @@ impl Supervisor {
                 }
             }
             if let Some(status) = self.process.try_wait()? {
+                // Until nobody of its family is left.
+                let _ = self.process.wait();
                 self.take_terminal_back();
                 let ended = if self.timed_out { Ended::TimedOut } else { Ended::Itself };
                 return Ok(ended(status));
@@ -97,6 +108,7 @@ impl Supervisor {
                 continue;
             }
             self.keep_time();
+            self.look_after_parent();
             self.sleep();
         }
     }
@@ -106,12 +118,21 @@ impl Supervisor {
         let next = [self.terminate_at, self.kill_at].into_iter().flatten().min();
         let left = next.map(|at| at.saturating_duration_since(Instant::now()));
         let left = left.and_then(|left| Timespec::try_from(left).ok());
-        let mut fds = [
-            PollFd::from_borrowed_fd(self.process.pidfd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(self.watch.as_fd(), PollFlags::IN),
-        ];
+        let own = [self.process.pidfd(), self.watch.as_fd()];
+        let fds = own.into_iter().chain(self.parent.as_ref().map(AsFd::as_fd));
+        let mut fds: Vec<_> =
+            fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
         // An interruption is a signal, and those are looked at next.
         let _ = poll(&mut fds, left.as_ref());
+    }
+
+    fn look_after_parent(&mut self) {
+        let Some(parent) = &self.parent else { return };
+        let mut fds = [PollFd::from_borrowed_fd(parent.as_fd(), PollFlags::IN)];
+        if poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) == Ok(1) {
+            self.parent = None;
+            let _ = self.process.kill();
+        }
     }
 
     fn keep_time(&mut self) {

@@ -25,7 +25,10 @@ pub(crate) fn parse() -> Result<Cli, clap::Error> {
 /// An option that describes the child beside a plan that does.
 fn plan_and_more(run: &ArgMatches) -> Option<String> {
     run.value_source("plan")?;
-    let given = run.get_many::<clap::Id>("ChildArgs")?.next()?.as_str();
+    let groups = ["ChildArgs", "PrivilegeArgs", "CgroupArgs"].iter();
+    let given = groups.filter_map(|group| run.get_many::<clap::Id>(group)).flatten();
+    let edits = ["cap_add", "cap_drop"].into_iter().filter(|id| run.value_source(id).is_some());
+    let given = given.map(clap::Id::as_str).chain(edits).next()?;
     Some(match given {
         "command" => "a program".to_owned(),
         option => format!("--{}", option.replace('_', "-")),

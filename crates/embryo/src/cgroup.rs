@@ -156,7 +156,14 @@ impl Cgroup {
         }
     }
 
-    /// Kills and removes it without waiting for that.
+    /// Has it killed and removed.
+    pub(crate) fn end_soon(&self) {
+        if let Some(guardian) = &self.guardian {
+            guardian.end_soon();
+        }
+    }
+
+    /// The same, without anybody to ask what came of it.
     pub(crate) fn end_behind(mut self) {
         if let Some(guardian) = self.guardian.take() {
             guardian.end_behind();

@@ -39,7 +39,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A cgroup could not be made or used, and there is no child.
-    #[error("cgroup: {what}: {source}{}", hint.as_ref().map(|hint| format!(" (hint: {hint})")).unwrap_or_default())]
+    #[error("cgroup: {what}: {}{}", io_text(source), hint.as_ref().map_or(String::new(), |hint| format!(" (hint: {hint})")))]
     Cgroup {
         /// What was being done, with the directory or file.
         what: String,
@@ -202,6 +202,14 @@ impl SpawnError {
 
     fn os_error(&self) -> io::Error {
         io::Error::from_raw_os_error(i32::from(self.fault.errno))
+    }
+}
+
+/// The same for an error of the standard library's, which may not be the kernel's.
+fn io_text(error: &io::Error) -> String {
+    match error.raw_os_error().and_then(|errno| u16::try_from(errno).ok()) {
+        Some(errno) => errno_text(errno),
+        None => error.to_string(),
     }
 }
 

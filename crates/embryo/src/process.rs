@@ -127,6 +127,7 @@ impl Process {
     pub fn wait(&mut self) -> Result<ExitStatus, Error> {
         drop(self.stdin.take());
         if let Some(ended) = self.ended {
+            self.keeper = None;
             return Ok(ended.status);
         }
         loop {
@@ -265,12 +266,12 @@ impl Process {
         Ok(self.ended)
     }
 
-    /// Ends whoever is left in its cgroup, and waits for that if `block`.
+    /// Has whoever is left in its cgroup ended, and waits for that if `block`.
     fn end_family(&mut self, block: bool) {
         self.figures = self.cgroup().map(Cgroup::figures);
-        match self.keeper.take() {
-            Some(keeper) if !block => keeper.end_behind(),
-            keeper => drop(keeper),
+        match &self.keeper {
+            Some(keeper) if !block => keeper.end_soon(),
+            _ => self.keeper = None,
         }
     }
 
@@ -305,6 +306,10 @@ impl Drop for Process {
     fn drop(&mut self) {
         let Some(pidfd) = self.pidfd.take() else { return };
         if self.ended.is_some() {
+            // What is left of its family is ending by now.
+            if let Some(keeper) = self.keeper.take() {
+                keeper.end_behind();
+            }
             return;
         }
         if self.kill_on_drop {

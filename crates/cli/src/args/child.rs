@@ -3,6 +3,7 @@
 //!
 //! It must never hold an option that does not end up in the plan: `--plan` excludes all of these.
 
+use super::{CgroupArgs, PrivilegeArgs};
 use crate::value::{
     Cpus, Deadline, FdGrant, Groups, Ids, ImageSource, IoPriority, NullFd, Persona, Pgid, Policy,
     Rlimit, Signal, SignalSet, StdioSource, Variable, fd_grant_parser, image_parser, nanoseconds,
@@ -312,6 +313,12 @@ pub(crate) struct ChildArgs {
     /// through, and brings --no-new-privs with it.
     #[arg(long, value_name = "FD", help_heading = "Credentials and privileges")]
     pub(crate) seccomp: Option<u32>,
+
+    #[command(flatten)]
+    pub(crate) privilege: PrivilegeArgs,
+
+    #[command(flatten)]
+    pub(crate) cgroup: CgroupArgs,
 
     /// Turn address space randomisation off
     #[arg(long, help_heading = "Credentials and privileges")]

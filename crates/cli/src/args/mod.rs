@@ -3,15 +3,19 @@
 //! The build script compiles this too, to make man pages and completions from it. So it must never
 //! do anything, nor name anything that is more than a value.
 
+mod cgroup;
 mod child;
 mod help;
+mod privilege;
 mod run;
 
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
+pub(crate) use cgroup::CgroupArgs;
 pub(crate) use child::ChildArgs;
+pub(crate) use privilege::PrivilegeArgs;
 pub(crate) use run::RunArgs;
 
 const STYLES: Styles = Styles::styled()

@@ -3,9 +3,11 @@
 //! It must never start anything, and never add what was not asked for: the defaults of `embryo
 //! run` are stated here and in `environment.rs`, and nowhere else.
 
+mod cgroup;
 mod credentials;
 mod descriptors;
 mod environment;
+mod privilege;
 mod resources;
 
 use crate::accounts::Account;
@@ -41,6 +43,8 @@ pub(crate) fn describe(args: &ChildArgs, inherited: &Inherited) -> Result<Comman
     session(args, &mut command)?;
     resources::apply(args, &mut command)?;
     credentials::apply(args, account.as_ref(), &mut command)?;
+    privilege::apply(args, &mut command)?;
+    cgroup::apply(args, &mut command)?;
     credentials::filter(args, inherited, &mut command)?;
     signals(args, &mut command);
     Ok(command)

@@ -137,7 +137,15 @@ impl Keeper {
         }
     }
 
-    /// Ends what is guarded without waiting for it.
+    /// Has what is guarded ended.
+    pub(crate) fn end_soon(&self) {
+        match self {
+            Self::Cgroup(cgroup) => cgroup.end_soon(),
+            Self::Tie(guardian) => guardian.end_soon(),
+        }
+    }
+
+    /// The same, without anybody to ask what came of it.
     pub(crate) fn end_behind(self) {
         match self {
             Self::Cgroup(cgroup) => cgroup.end_behind(),
