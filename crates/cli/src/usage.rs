@@ -2,9 +2,10 @@
 //!
 //! It must never exit with clap's own status: 2 is something that a program may mean.
 
-use crate::args::Cli;
+use crate::args::{BESIDE_PLAN, Cli};
 use crate::failure::{FAILED, Failure};
 use clap::error::ErrorKind;
+use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use std::process::ExitCode;
 
@@ -25,10 +26,10 @@ pub(crate) fn parse() -> Result<Cli, clap::Error> {
 /// An option that describes the child beside a plan that does.
 fn plan_and_more(run: &ArgMatches) -> Option<String> {
     run.value_source("plan")?;
-    let groups = ["ChildArgs", "PrivilegeArgs", "CgroupArgs"].iter();
-    let given = groups.filter_map(|group| run.get_many::<clap::Id>(group)).flatten();
-    let edits = ["cap_add", "cap_drop"].into_iter().filter(|id| run.value_source(id).is_some());
-    let given = given.map(clap::Id::as_str).chain(edits).next()?;
+    let given = run.ids().map(clap::Id::as_str).find(|id| {
+        let typed = run.value_source(id) == Some(ValueSource::CommandLine);
+        typed && !BESIDE_PLAN.contains(id)
+    })?;
     Some(match given {
         "command" => "a program".to_owned(),
         option => format!("--{}", option.replace('_', "-")),

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 pub(crate) use cgroup::CgroupArgs;
 pub(crate) use child::ChildArgs;
 pub(crate) use privilege::PrivilegeArgs;
-pub(crate) use run::RunArgs;
+pub(crate) use run::{BESIDE_PLAN, RunArgs};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Yellow.on_default().bold())

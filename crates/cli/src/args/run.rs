@@ -8,6 +8,21 @@ use clap::ValueHint;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// The options that do not describe the child, and may stand beside `--plan`.
+pub(crate) const BESIDE_PLAN: [&str; 11] = [
+    "explain",
+    "trace",
+    "json",
+    "save",
+    "plan",
+    "grant",
+    "timeout",
+    "kill_after",
+    "start_timeout",
+    "through_seed",
+    "signal_as_status",
+];
+
 /// Run a program with what is granted to it and nothing else
 ///
 /// The program starts without fork. It gets its standard streams, the working directory, the
