@@ -54,7 +54,10 @@ pub(super) const SAMPLES: &[Sample] = &[
         draft.hold(made);
         Box::new(move |child| {
             let seen = child.text("cgroup");
-            assert!(seen.lines().any(|line| line.starts_with("0::") && line.ends_with(&name)), "{seen}");
+            assert!(
+                seen.lines().any(|line| line.starts_with("0::") && line.ends_with(&name)),
+                "{seen}"
+            );
             let told = child.report.cgroup.as_ref().expect("it may look");
             assert!(format!("{told:?}").contains(&name));
         })

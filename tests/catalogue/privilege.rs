@@ -52,20 +52,14 @@ fn has_keyrings() -> bool {
     unsafe { libc::syscall(libc::SYS_keyctl, 0, -3, 0) > 0 }
 }
 
-/// As it takes CONFIG_SCHED_CORE and a processor with more than one thread per core, another process
-/// tries it: it could not be taken back.
+/// As it takes CONFIG_SCHED_CORE and a processor with more than one thread per core, it is tried, by a
+/// thread that then ends.
 fn has_core_scheduling() -> bool {
-    let try_it = std::process::Command::new("/bin/true");
-    let mut try_it = try_it;
-    use std::os::unix::process::CommandExt;
-    // SAFETY: one system call without pointers, between fork and exec.
-    unsafe {
-        try_it.pre_exec(|| match libc::prctl(PR_SCHED_CORE as i32, 1, 0, 1, 0) {
-            0 => Ok(()),
-            _ => Err(std::io::Error::last_os_error()),
-        });
-    }
-    try_it.status().is_ok_and(|status| status.success())
+    let tried = std::thread::spawn(|| {
+        // SAFETY: the calling thread's cookie is made; no pointer is passed.
+        unsafe { libc::prctl(PR_SCHED_CORE as i32, 1, 0, 0, 0) == 0 }
+    });
+    tried.join().expect("it does not panic")
 }
 
 fn has_memory_policies() -> bool {
@@ -97,17 +91,21 @@ pub(super) const SAMPLES: &[Sample] = &[
         })
     })
     .with(CapabilitySet::SETPCAP),
-    Sample::new(OpCode::KeepCapabilities, "across a change of the user, and exec ends it", |draft| {
-        draft
-            .op(&op(PrivilegeOp::KeepCapabilities))
-            .op(&Op::Uid { real: 21, effective: 21, saved: 21 })
-            .op(&capabilities(BIND, BIND, BIND))
-            .op(&op(PrivilegeOp::Ambient { set: BIND }));
-        Box::new(|child| {
-            assert_eq!(child.report.keepcaps, Some(0));
-            assert_eq!(child.report.caps.effective, hexadecimal(BIND));
-        })
-    })
+    Sample::new(
+        OpCode::KeepCapabilities,
+        "across a change of the user, and exec ends it",
+        |draft| {
+            draft
+                .op(&op(PrivilegeOp::KeepCapabilities))
+                .op(&Op::Uid { real: 21, effective: 21, saved: 21 })
+                .op(&capabilities(BIND, BIND, BIND))
+                .op(&op(PrivilegeOp::Ambient { set: BIND }));
+            Box::new(|child| {
+                assert_eq!(child.report.keepcaps, Some(0));
+                assert_eq!(child.report.caps.effective, hexadecimal(BIND));
+            })
+        },
+    )
     .with(CapabilitySet::SETUID.union(CapabilitySet::NET_BIND_SERVICE)),
     Sample::new(OpCode::KeepCapabilities, "for nothing", |draft| {
         draft.op(&op(PrivilegeOp::KeepCapabilities));
@@ -230,9 +228,7 @@ pub(super) const FAILURES: &[Failure] = &[
     .refused(Refusal::of(PRCTL, libc::PR_SET_SECUREBITS as u32)),
     Failure::new(OpCode::KeepCapabilities, "locked", libc::EPERM, |draft| {
         // KEEP_CAPS_LOCKED.
-        draft
-            .op(&op(PrivilegeOp::Securebits { bits: 32 }))
-            .op(&op(PrivilegeOp::KeepCapabilities));
+        draft.op(&op(PrivilegeOp::Securebits { bits: 32 })).op(&op(PrivilegeOp::KeepCapabilities));
     })
     .with(CapabilitySet::SETPCAP),
     Failure::new(OpCode::KeepCapabilities, "refused", libc::EPERM, |draft| {
@@ -245,9 +241,7 @@ pub(super) const FAILURES: &[Failure] = &[
     .without(CapabilitySet::SYS_RESOURCE)
     .names("permitted=all"),
     Failure::new(OpCode::Capabilities, "gone with the user", libc::EPERM, |draft| {
-        draft
-            .op(&Op::Uid { real: 21, effective: 21, saved: 21 })
-            .op(&capabilities(BIND, BIND, 0));
+        draft.op(&Op::Uid { real: 21, effective: 21, saved: 21 }).op(&capabilities(BIND, BIND, 0));
     })
     .with(CapabilitySet::SETUID)
     .names(capability_name(10).expect("it has a name")),
@@ -295,4 +289,3 @@ pub(super) const FAILURES: &[Failure] = &[
     .names("mode=local")
     .refused(Refusal::always(libc::SYS_set_mempolicy)),
 ];
-

@@ -115,9 +115,10 @@ impl From<embryo::Error> for Failure {
         let mut spawn = match error {
             embryo::Error::Spawn(spawn) => spawn,
             embryo::Error::Load(error) => return Self::not_loaded(&error),
-            embryo::Error::Cgroup { what, hint, source } => {
-                let failure = Self::new(format!("cgroup: {what}: {}", errno_text(&source)));
-                return Self { hint: hint.map(|hint| with_options(&hint)), ..failure };
+            embryo::Error::Cgroup(error) => {
+                let what = format!("cgroup: {}: {}", error.what, errno_text(&error.source));
+                let hint = error.hint.as_deref().map(with_options);
+                return Self { hint, ..Self::new(what) };
             }
             other => return Self::new(other.to_string()),
         };

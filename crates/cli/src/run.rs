@@ -105,11 +105,11 @@ fn parent() -> Result<Option<OwnedFd>, Failure> {
     let Some(pid) = rustix::process::getppid() else { return Ok(None) };
     let opened = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty());
     // Another one by now: it is gone, and nobody is to be started any more.
-    if rustix::process::getppid() != Some(pid) || matches!(opened, Err(rustix::io::Errno::SRCH))
-    {
+    if rustix::process::getppid() != Some(pid) || matches!(opened, Err(rustix::io::Errno::SRCH)) {
         return Err(Failure::new("the parent has ended already"));
     }
-    let opened = opened.map_err(|errno| Failure::io("cannot watch", "the parent", &errno.into()))?;
+    let opened =
+        opened.map_err(|errno| Failure::io("cannot watch", "the parent", &errno.into()))?;
     Ok(Some(opened))
 }
 

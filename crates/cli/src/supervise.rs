@@ -120,8 +120,7 @@ impl Supervisor {
         let left = left.and_then(|left| Timespec::try_from(left).ok());
         let own = [self.process.pidfd(), self.watch.as_fd()];
         let fds = own.into_iter().chain(self.parent.as_ref().map(AsFd::as_fd));
-        let mut fds: Vec<_> =
-            fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+        let mut fds: Vec<_> = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
         // An interruption is a signal, and those are looked at next.
         let _ = poll(&mut fds, left.as_ref());
     }

@@ -82,8 +82,17 @@ fn settings_of_memory() {
     let status = ["run", "--no-thp", "--", "grep", "THP_enabled", "/proc/self/status"];
     assert_eq!(embryo(&status).ok(), "THP_enabled:\t0\n");
     let explained = embryo(&[
-        "run", "--mdwe", "--no-thp=except-advised", "--new-session-keyring=some", "--core-sched",
-        "--mempolicy", "bind:0,2-3", "--die-with-parent", "--explain", "--", "true",
+        "run",
+        "--mdwe",
+        "--no-thp=except-advised",
+        "--new-session-keyring=some",
+        "--core-sched",
+        "--mempolicy",
+        "bind:0,2-3",
+        "--die-with-parent",
+        "--explain",
+        "--",
+        "true",
     ]);
     let explained = explained.ok();
     for line in [
@@ -190,10 +199,8 @@ fn the_program_dies_with_embryo_and_with_its_parent() {
     embryo.wait().expect("it ends");
     assert!(wait_for(PATIENCE, || !exists(&pid)), "it outlived embryo");
     let mut shell = std::process::Command::new("sh");
-    let line = format!(
-        "\"$E\" run --die-with-parent -- sh -c 'echo $$; exec sleep 600' & read x",
-    );
-    shell.args(["-c", &line]).env("E", env!("CARGO_BIN_EXE_embryo"));
+    let line = "\"$E\" run --die-with-parent -- sh -c 'echo $$; exec sleep 600' & read x";
+    shell.args(["-c", line]).env("E", env!("CARGO_BIN_EXE_embryo"));
     let mut shell =
         shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("there is one");
     let pid = line_of(&mut shell);

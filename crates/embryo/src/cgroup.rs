@@ -7,7 +7,7 @@
 mod figures;
 mod limits;
 
-use crate::error::Error;
+use crate::error::{CgroupError, Error};
 use crate::guardian::{Guardian, Orders, Refused};
 use crate::spawn::SpawnOptions;
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -66,7 +66,8 @@ impl Cgroup {
                 return Err(not_enabled(&spec.parent, &controller));
             }
             let path = spec.parent.join("cgroup.subtree_control");
-            let written = write(parent.as_fd(), "cgroup.subtree_control", &format!("+{controller}"));
+            let written =
+                write(parent.as_fd(), "cgroup.subtree_control", &format!("+{controller}"));
             written.map_err(|errno| {
                 let what = format!("enabling {controller} in {}", path.display());
                 error(what, errno, hint_of_enabling(errno))
@@ -85,8 +86,10 @@ impl Cgroup {
             Refused::Order(index, errno) => {
                 let errno = Errno::from_raw_os_error(i32::from(errno.number()));
                 let (file, value) = files.get(index as usize - 1).cloned().unwrap_or_default();
-                let what = format!("writing {value:?} to {file} of a new cgroup below {}",
-                    spec.parent.display());
+                let what = format!(
+                    "writing {value:?} to {file} of a new cgroup below {}",
+                    spec.parent.display()
+                );
                 error(what, errno, hint_of_writing(errno))
             }
         })?;
@@ -207,8 +210,12 @@ pub(crate) fn open_dir(path: &Path) -> Result<OwnedFd, Error> {
     let dir = rustix::fs::open(path, flags, Mode::empty())
         .map_err(|errno| error(format!("opening {}", path.display()), errno, None))?;
     // Every cgroup of version 2 has it, the root too, and nothing else does.
-    match rustix::fs::accessat(&dir, "cgroup.controllers", rustix::fs::Access::EXISTS, AtFlags::empty())
-    {
+    match rustix::fs::accessat(
+        &dir,
+        "cgroup.controllers",
+        rustix::fs::Access::EXISTS,
+        AtFlags::empty(),
+    ) {
         Ok(()) => Ok(dir),
         Err(errno) => {
             let hint = "a cgroup of version 2 is needed: embryo doctor says where they are";
@@ -237,7 +244,8 @@ fn missing(
     let mut missing = Vec::new();
     for (file, _) in files {
         let controller = file.split('.').next().unwrap_or_default().to_owned();
-        if controller == "cgroup" || enabled.contains(&controller) || missing.contains(&controller) {
+        if controller == "cgroup" || enabled.contains(&controller) || missing.contains(&controller)
+        {
             continue;
         }
         if !available.contains(&controller) {
@@ -256,7 +264,8 @@ fn missing(
 
 fn not_enabled(path: &Path, controller: &str) -> Error {
     let file = path.join("cgroup.subtree_control");
-    let what = format!("the controller {controller} is not enabled for cgroups in {}", path.display());
+    let what =
+        format!("the controller {controller} is not enabled for cgroups in {}", path.display());
     let hint = format!(
         "echo +{controller} > {}, or have it enabled (enable_controllers, --cgroup-enable)",
         file.display()
@@ -266,8 +275,10 @@ fn not_enabled(path: &Path, controller: &str) -> Error {
 
 fn hint_of_enabling(errno: Errno) -> Option<String> {
     let hint = match errno {
-        Errno::BUSY => "processes are in that cgroup itself: only cgroups without any can have some \
-                        with controllers below them",
+        Errno::BUSY => {
+            "processes are in that cgroup itself: only cgroups without any can have some \
+                        with controllers below them"
+        }
         Errno::ACCESS | Errno::PERM => "it is not delegated to this user",
         _ => return None,
     };
@@ -298,7 +309,7 @@ fn hint_of_writing(errno: Errno) -> Option<String> {
 }
 
 fn error(what: String, errno: Errno, hint: Option<String>) -> Error {
-    Error::Cgroup { what, hint, source: io::Error::from(errno) }
+    CgroupError::of(what, errno.into(), hint)
 }
 
 /// A name that nobody else has made up.

@@ -715,7 +715,7 @@ impl Command {
 
     fn launch_default(&self, defaults: [fn() -> Stdio; 3]) -> Result<Launching, Error> {
         let keeper = self.keeper()?;
-        let prepared = self.prepare(defaults, keeper.as_ref())?;
+        let prepared = self.prepare(defaults, keeper.as_deref())?;
         let grants: Vec<BorrowedFd<'_>> = prepared.grants.iter().map(AsFd::as_fd).collect();
         let mut launching = match (&self.hatchery, self.load) {
             (_, true) => Launching::started(loaded::spawn(&prepared.plan, &grants, self.options)?),

@@ -39,15 +39,8 @@ pub enum Error {
         source: io::Error,
     },
     /// A cgroup could not be made or used, and there is no child.
-    #[error("cgroup: {what}: {}{}", io_text(source), hint.as_ref().map_or(String::new(), |hint| format!(" (hint: {hint})")))]
-    Cgroup {
-        /// What was being done, with the directory or file.
-        what: String,
-        /// What to do about it, where that is known.
-        hint: Option<String>,
-        /// What the kernel answered, or would.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Cgroup(#[from] Box<CgroupError>),
     /// The child was reaped by somebody else, and this kernel does not tell how it ended.
     #[error(
         "process {pid} was reaped elsewhere (a wait for any child, or an ignored SIGCHLD); \
@@ -66,6 +59,33 @@ pub enum Error {
         source: io::Error,
     },
 }
+
+/// What went wrong with a cgroup.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct CgroupError {
+    /// What was being done, with the directory or file.
+    pub what: String,
+    /// What to do about it, where that is known.
+    pub hint: Option<String>,
+    /// What the kernel answered, or would.
+    pub source: io::Error,
+}
+
+impl CgroupError {
+    pub(crate) fn of(what: String, source: io::Error, hint: Option<String>) -> Error {
+        Error::Cgroup(Box::new(Self { what, hint, source }))
+    }
+}
+
+impl fmt::Display for CgroupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cgroup: {}: {}", self.what, io_text(&self.source))?;
+        self.hint.as_ref().map_or(Ok(()), |hint| write!(f, " (hint: {hint})"))
+    }
+}
+
+impl std::error::Error for CgroupError {}
 
 impl Error {
     /// Wraps an error of `what`.
@@ -88,9 +108,8 @@ impl Error {
             },
             Error::Spawn(error) => error.kind(),
             Error::Reaped { .. } => io::ErrorKind::NotFound,
-            Error::Io { source, .. }
-            | Error::Hatchery { source, .. }
-            | Error::Cgroup { source, .. } => source.kind(),
+            Error::Cgroup(error) => error.source.kind(),
+            Error::Io { source, .. } | Error::Hatchery { source, .. } => source.kind(),
         }
     }
 
@@ -99,9 +118,8 @@ impl Error {
     pub fn raw_os_error(&self) -> Option<i32> {
         match self {
             Error::Spawn(error) => Some(i32::from(error.fault.errno)),
-            Error::Io { source, .. }
-            | Error::Hatchery { source, .. }
-            | Error::Cgroup { source, .. } => source.raw_os_error(),
+            Error::Cgroup(error) => error.source.raw_os_error(),
+            Error::Io { source, .. } | Error::Hatchery { source, .. } => source.raw_os_error(),
             Error::Load(error) => match &error.reason {
                 NotLoadable::Io(source) | NotLoadable::Directory(_, source) => {
                     source.raw_os_error()

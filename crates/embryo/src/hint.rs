@@ -512,7 +512,9 @@ fn general_hint(op: &Op<'_>, errno: Errno) -> Option<&'static str> {
         (Op::MemoryPolicy { .. }, Errno::INVAL) => {
             "none of these nodes is there and allowed, or this kernel lacks the mode"
         }
-        (Op::MemoryPolicy { .. }, Errno::NOSYS) => "this kernel has no memory policies (CONFIG_NUMA)",
+        (Op::MemoryPolicy { .. }, Errno::NOSYS) => {
+            "this kernel has no memory policies (CONFIG_NUMA)"
+        }
         (_, Errno::NOSYS) => "this kernel, or a seccomp filter, lacks the system call",
         _ => return None,
     })

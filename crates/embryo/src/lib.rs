@@ -83,9 +83,7 @@ mod stdio;
 mod tokio_process;
 
 pub use caps::{CapSet, CapSetError, Privileges, Securebits, SessionKeyring, ThpDisable};
-pub use cgroup::{
-    Amount, Cgroup, CgroupFigures, CgroupLimits, CpuMax, IoMax, TransientCgroup,
-};
+pub use cgroup::{Amount, Cgroup, CgroupFigures, CgroupLimits, CpuMax, IoMax, TransientCgroup};
 pub use command::Command;
 pub use doctor::{Ability, Doctor};
 pub use elf::{Load, LoadError, Loaded, NotLoadable, Part};
@@ -99,7 +97,7 @@ pub use embryo_plan::{
     capability_name, check_filter, errno_name, memory_policy_name, resource_name,
     sched_policy_name, securebit_name, signal_name,
 };
-pub use error::{Cause, Error, Fault, SpawnError};
+pub use error::{Cause, CgroupError, Error, Fault, SpawnError};
 pub use hatchery::{Hatchery, HatcheryBuilder, WhenEmpty};
 pub use launching::Launching;
 pub use live::Embryo;

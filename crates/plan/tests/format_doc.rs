@@ -7,9 +7,9 @@
 mod raw;
 
 use embryo_plan::{
-    Access, CapSets, CgroupOp, ENTRY_LEN, Entry, ExecFlags, FilterFlags, HEADER_LEN, Keep, Layout, MAGIC, MapFlags,
-    NO_SLOT, Op, OpCode, PlanBuilder, PlanFlags, PrivilegeOp, RawPlan, Reason, Regset, Route, Slot, VERSION,
-    X86Regs, limits,
+    Access, CapSets, CgroupOp, ENTRY_LEN, Entry, ExecFlags, FilterFlags, HEADER_LEN, Keep, Layout,
+    MAGIC, MapFlags, NO_SLOT, Op, OpCode, PlanBuilder, PlanFlags, PrivilegeOp, RawPlan, Reason,
+    Regset, Route, Slot, VERSION, X86Regs, limits,
 };
 use raw::Raw;
 

@@ -8,8 +8,8 @@
 mod reencode;
 
 use embryo_plan::{
-    Access, CapSets, CgroupOp, ExecFlags, FilterFlags, Header, Keep, Layout, MapFlags, Op, OpCode, OwnedPlan,
-    PlanBuilder, PrivilegeOp, RawPlan, Regset, VERSION, X86Regs,
+    Access, CapSets, CgroupOp, ExecFlags, FilterFlags, Header, Keep, Layout, MapFlags, Op, OpCode,
+    OwnedPlan, PlanBuilder, PrivilegeOp, RawPlan, Regset, VERSION, X86Regs,
 };
 use reencode::{ops, reencode};
 use std::fmt::Write;

@@ -94,9 +94,9 @@ fn serve(control: i32, owner: i32, tied: &mut [i32]) -> Order {
         if order != Order::Tie as u8 || pidfd < 0 {
             return Order::End;
         }
-        let free = tied.iter_mut().find(|old| {
-            **old < 0 || sys::pidfd_send_signal(**old, 0) == Err(Errno::SRCH)
-        });
+        let free = tied
+            .iter_mut()
+            .find(|old| **old < 0 || sys::pidfd_send_signal(**old, 0) == Err(Errno::SRCH));
         match free {
             Some(place) => {
                 let _ = sys::close(*place);
@@ -213,7 +213,8 @@ fn pause(events: i32) {
     let pause = Timespec { tv_sec: 0, tv_nsec: PAUSE_NS };
     // SAFETY: this process's own, and it stays open.
     let events = unsafe { BorrowedFd::borrow_raw(events) };
-    let _ = rustix::event::poll(&mut [PollFd::from_borrowed_fd(events, PollFlags::PRI)], Some(&pause));
+    let _ =
+        rustix::event::poll(&mut [PollFd::from_borrowed_fd(events, PollFlags::PRI)], Some(&pause));
 }
 
 /// Removes one cgroup that was made below; false if none can be removed now.

@@ -84,8 +84,7 @@ pub fn open_at(dir: i32, path: &CStr, access: u32) -> Result<i32> {
     const O_CLOEXEC: usize = 0o2_000_000;
     let flags = (access as usize & 3) | O_CLOEXEC;
     // SAFETY: the path is a C string by its type.
-    unsafe { syscall!(__NR_openat, dir as isize, path.as_ptr(), flags, 0usize) }
-        .map(|fd| fd as i32)
+    unsafe { syscall!(__NR_openat, dir as isize, path.as_ptr(), flags, 0usize) }.map(|fd| fd as i32)
 }
 
 /// `mkdirat(2)`, for the owner to write and everybody to look.

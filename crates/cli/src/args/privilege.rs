@@ -81,7 +81,11 @@ const DROP: &str = "cap_drop";
 impl Args for CapEdits {
     fn augment_args(command: Command) -> Command {
         let arg = |id: &'static str, long: &'static str| {
-            Arg::new(id).long(long).value_name("CAP").action(ArgAction::Append).help_heading(HEADING)
+            Arg::new(id)
+                .long(long)
+                .value_name("CAP")
+                .action(ArgAction::Append)
+                .help_heading(HEADING)
         };
         command
             .arg(

@@ -65,9 +65,9 @@ fn value(text: &str, key: &str) -> Option<u64> {
 
 /// The sum over devices of what is called `key`.
 fn total(text: &str, key: &str) -> u64 {
-    let values = text.split_ascii_whitespace().filter_map(|word| {
-        word.strip_prefix(key)?.strip_prefix('=')?.parse::<u64>().ok()
-    });
+    let values = text
+        .split_ascii_whitespace()
+        .filter_map(|word| word.strip_prefix(key)?.strip_prefix('=')?.parse::<u64>().ok());
     values.fold(0, u64::saturating_add)
 }
 

@@ -152,7 +152,8 @@ fn arrange(asked: &Privileges, new_uid: bool) -> Privileges {
     if !ambient.is_empty() {
         arranged.inheritable = Some(asked.inheritable.unwrap_or_default() | ambient);
     }
-    let wanted = ambient | asked.permitted.unwrap_or_default() | asked.effective.unwrap_or_default();
+    let wanted =
+        ambient | asked.permitted.unwrap_or_default() | asked.effective.unwrap_or_default();
     let fixed = asked.securebits.is_some_and(|bits| bits.contains(Securebits::NO_SETUID_FIXUP));
     if new_uid && !wanted.is_empty() {
         // Otherwise they would be gone by now, if the user was root.

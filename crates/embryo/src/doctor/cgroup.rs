@@ -51,9 +51,8 @@ fn transient(mount: &Path, own: &Path) -> Ability {
         match Command::new("/").transient_cgroup(spec.clone()).spawn() {
             Err(Error::Spawn(error)) if error.op() == "exec" => {
                 let limits = controllers(parent);
-                let kill = Cgroup::create(&spec).is_ok_and(|made| {
-                    made.path().join("cgroup.kill").exists()
-                });
+                let kill = Cgroup::create(&spec)
+                    .is_ok_and(|made| made.path().join("cgroup.kill").exists());
                 let how = if kill { "" } else { "; no cgroup.kill before Linux 5.14" };
                 return ability(
                     "transient cgroup",

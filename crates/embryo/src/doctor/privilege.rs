@@ -26,10 +26,7 @@ pub(super) fn abilities() -> Vec<Ability> {
             Op::Privilege(PrivilegeOp::ThpDisable { except_advised: true }),
         ),
         ("core scheduling", Op::CoreScheduling),
-        (
-            "memory policy",
-            Op::MemoryPolicy { mode: 2, nodes: &[1, 0, 0, 0, 0, 0, 0, 0] },
-        ),
+        ("memory policy", Op::MemoryPolicy { mode: 2, nodes: &[1, 0, 0, 0, 0, 0, 0, 0] }),
     ];
     let tried = |(name, op): &(&'static str, Op<'_>)| {
         let tried = try_op(Some(op), SpawnOptions::new());

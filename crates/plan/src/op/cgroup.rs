@@ -1,8 +1,8 @@
 //! The ops on where a process belongs from its first moment on: cgroups(7), and who ends it.
 
-use super::{OpCode, Slot};
 #[cfg(feature = "alloc")]
 use super::Parts;
+use super::{OpCode, Slot};
 use crate::format::Entry;
 
 /// A tie to something outside the process. They come before all that it does.

@@ -115,11 +115,9 @@ impl<'a> PrivilegeOp<'a> {
             Self::KeepCapabilities | Self::Mdwe => none,
             Self::BoundingSet { keep } => one(keep),
             Self::Securebits { bits } => one(bits.into()),
-            Self::Capabilities { given, effective, permitted, inheritable } => Parts {
-                flags: given.bits(),
-                args: [effective, permitted, inheritable, 0],
-                ..none
-            },
+            Self::Capabilities { given, effective, permitted, inheritable } => {
+                Parts { flags: given.bits(), args: [effective, permitted, inheritable, 0], ..none }
+            }
             Self::Ambient { set } => one(set),
             Self::SessionKeyring { name } => {
                 Parts { data: [Some(name.to_bytes_with_nul()), None], ..none }

@@ -21,9 +21,8 @@ pub(super) fn privileges() -> impl Strategy<Value = Vec<Given>> {
         let effective = only(CapSets::EFFECTIVE, a);
         PrivilegeOp::Capabilities { given, effective, permitted, inheritable }
     });
-    let keyring = text(40).prop_filter("a dot is the kernel's", |name| {
-        !name.to_bytes().starts_with(b".")
-    });
+    let keyring =
+        text(40).prop_filter("a dot is the kernel's", |name| !name.to_bytes().starts_with(b"."));
     let nodes = (vec(any::<u64>(), 0..15), 1u64..).prop_map(|(mut words, some)| {
         words.push(some);
         words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>()
@@ -42,7 +41,9 @@ pub(super) fn privileges() -> impl Strategy<Value = Vec<Given>> {
         privilege(any::<u64>().prop_map(|set| PrivilegeOp::Ambient { set })),
         optional(keyring.prop_map(Given::Keyring)),
         privilege(Just(PrivilegeOp::Mdwe)),
-        privilege(any::<bool>().prop_map(|except_advised| PrivilegeOp::ThpDisable { except_advised })),
+        privilege(
+            any::<bool>().prop_map(|except_advised| PrivilegeOp::ThpDisable { except_advised }),
+        ),
         (
             optional(plain(Just(Op::CoreScheduling))),
             optional(policy),

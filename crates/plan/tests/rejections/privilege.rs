@@ -20,19 +20,13 @@ pub(super) fn cases(cases: &mut Cases) {
         let set = |bit: CapSets| u64::from(bit != given);
         let [effective, permitted, inheritable] =
             [CapSets::EFFECTIVE, CapSets::PERMITTED, CapSets::INHERITABLE].map(set);
-        let plan = of_ops(
-            all_kept(),
-            &[sets(given, effective, permitted, inheritable), EXEC_TRUE],
-        );
+        let plan = of_ops(all_kept(), &[sets(given, effective, permitted, inheritable), EXEC_TRUE]);
         cases.built(&plan, at(0), Reason::NotZero);
     }
     let dotted = op(PrivilegeOp::SessionKeyring { name: c".dotted" });
     cases.range(&dotted, "the name (one that begins with a dot)");
     let long = CString::new(vec![b'a'; limits::KEYRING_NAME_BYTES_MAX]).expect("no NUL");
-    let long = of_ops(
-        all_kept(),
-        &[op(PrivilegeOp::SessionKeyring { name: &long }), EXEC_TRUE],
-    );
+    let long = of_ops(all_kept(), &[op(PrivilegeOp::SessionKeyring { name: &long }), EXEC_TRUE]);
     cases.built(&long, at(0), Reason::StringTooLong);
     policies(cases);
     let twice = [op(PrivilegeOp::Ambient { set: 0 }), op(PrivilegeOp::Ambient { set: 1 })];
