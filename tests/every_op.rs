@@ -92,6 +92,8 @@ every_op! {
     personality = Personality,
     no_new_privs = NoNewPrivs,
     seccomp = Seccomp,
+    landlock = Landlock,
+    landlock_path = LandlockPath,
     bounding_set = BoundingSet,
     securebits = Securebits,
     keep_capabilities = KeepCapabilities,

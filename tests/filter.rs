@@ -51,3 +51,16 @@ pub(crate) fn long(instructions: usize) -> Vec<u8> {
     program.push(instruction(RETURN, 0, 0, ALLOW));
     program.concat()
 }
+
+/// The same program, but that it lets every call through whose last argument begins with a number that
+/// nobody passes: nobody can tell beforehand what becomes of a call.
+#[must_use]
+pub(crate) fn uncertain(program: &[u8]) -> Vec<u8> {
+    const LAST: u32 = 60;
+    let may = [
+        instruction(LOAD, 0, 0, LAST),
+        instruction(IF_EQUAL, 0, 1, 0x7ead_beef),
+        instruction(RETURN, 0, 0, ALLOW),
+    ];
+    [&may.concat(), program].concat()
+}

@@ -7,7 +7,11 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
-#[allow(dead_code, unused_imports, reason = "the build needs the definition, not what is parsed")]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the build needs the definition, not what is parsed with it"
+)]
 #[path = "src/args/mod.rs"]
 mod args;
 #[allow(dead_code, unused_imports, reason = "the definition names the types it parses to")]

@@ -4,10 +4,11 @@
 //! the end, something said of the working directory) is added here; everything else is as wild
 //! as the bytes are.
 
+use crate::mount::{self, Texts};
 use arbitrary::Arbitrary;
 use embryo::{
-    Access, BuildError, CapSets, CgroupOp, ExecFlags, FilterFlags, Keep, Layout, MapFlags, Op,
-    OpCode, Plan, PlanBuilder, PrivilegeOp, Regset, Slot, X86Regs, limits,
+    Access, BuildError, CapSets, CgroupOp, ExecFlags, FilterFlags, Keep, Layout, MapFlags, MountOp,
+    Op, OpCode, Plan, PlanBuilder, PrivilegeOp, Regset, Slot, X86Regs, limits,
 };
 use std::collections::BTreeSet;
 use std::ffi::CString;
@@ -75,6 +76,10 @@ impl Description {
             keep.set(Keep::SIGNAL_MASK, keep.contains(Keep::SIGNAL_MASK) && !seen.contains("mask"));
             let dispositions = keep.contains(Keep::IGNORED_SIGNALS) && !seen.contains("ignore");
             keep.set(Keep::IGNORED_SIGNALS, dispositions || seen.contains("default"));
+            if seen.contains("new-root") {
+                plan.op(&Op::Mount(MountOp::EnterRoot));
+                seen.insert("root".into());
+            }
             if seen.contains("root") && !seen.contains("cwd") {
                 keep.remove(Keep::CWD);
                 plan.op(&Op::ChdirPath { path: c"/" });
@@ -117,12 +122,16 @@ fn admits(
             | OpCode::ReadSlot
             | OpCode::CgroupJoin
             | OpCode::Tie
+            | OpCode::BindSlot
+            | OpCode::BindMapped
+            | OpCode::FileSlot
     );
     if takes_slot && slots == 0 {
         return false;
     }
     let (key, excluded): (String, &str) = match code {
         code if code == OpCode::Fail || (0x0701..=0x0710).contains(&(code as u16)) => return true,
+        code if (0x0802..=0x0810).contains(&(code as u16)) => return true,
         OpCode::StartRegs if *started => return false,
         OpCode::StartRegs if seen.contains("mdwe") => return false,
         OpCode::Mdwe if seen.contains("registers") => return false,
@@ -142,7 +151,10 @@ fn admits(
         OpCode::SetPgid => ("set-pgid".into(), "set-sid"),
         OpCode::PutFd | OpCode::OpenNull => (format!("fd {}", wild.fd()), ""),
         OpCode::Rlimit => (format!("limit {}", wild.numbers[0] % 16), ""),
-        OpCode::ChrootPath | OpCode::ChrootSlot => ("root".into(), ""),
+        OpCode::ChrootPath | OpCode::ChrootSlot => ("root".into(), "new-root"),
+        OpCode::NewRoot => ("new-root".into(), "root"),
+        // It is added where there is one to enter.
+        OpCode::EnterRoot => return false,
         OpCode::ChdirPath | OpCode::ChdirSlot => ("cwd".into(), ""),
         OpCode::Umask => ("umask".into(), ""),
         OpCode::SignalMask => ("mask".into(), ""),
@@ -220,6 +232,7 @@ impl Wild {
         if self.tame {
             program = [0x20u64, (a << 32) | 0x15, (b << 32) | 6].map(u64::to_le_bytes).concat();
         }
+        let mounts = Texts::of([&first, &second], self.tame);
         let access = [Access::Read, Access::Write, Access::ReadWrite][b as usize % 3];
         plan.op(&match code {
             OpCode::Fail => Op::Fail { errno: number(4095).wrapping_add(1) },
@@ -324,6 +337,25 @@ impl Wild {
             }
             OpCode::CgroupJoin => Op::Cgroup(CgroupOp::Join { slot }),
             OpCode::Tie => Op::Cgroup(CgroupOp::Tie { slot }),
+            OpCode::NewRoot
+            | OpCode::Bind
+            | OpCode::BindSlot
+            | OpCode::BindMapped
+            | OpCode::Tmpfs
+            | OpCode::Proc
+            | OpCode::Devpts
+            | OpCode::Mqueue
+            | OpCode::Overlay
+            | OpCode::Symlink
+            | OpCode::Directory
+            | OpCode::FileSlot
+            | OpCode::Chmod
+            | OpCode::Propagation
+            | OpCode::Attributes
+            | OpCode::Unmount
+            | OpCode::EnterRoot => {
+                Op::Mount(mount::wild(code, slot, self.flags, self.numbers, &mounts, self.tame))
+            }
             OpCode::ExecPath => Op::ExecPath { path: &first, flags: shell },
             OpCode::ExecSlot => Op::ExecSlot { slot, flags: open },
             OpCode::ExecName => Op::ExecName { name: &first, search: &second, flags: shell },

@@ -8,6 +8,7 @@
 mod caller;
 mod description;
 mod harmless;
+mod mount;
 mod socket;
 
 pub use caller::Caller;

@@ -7,6 +7,7 @@
 #![allow(dead_code, reason = "every test that includes this uses a part of it")]
 
 mod cgroup;
+mod confine;
 mod credentials;
 mod descriptors;
 mod image;
@@ -31,6 +32,8 @@ pub(crate) enum Who {
     With(CapabilitySet),
     /// Not this capability.
     Without(CapabilitySet),
+    /// Something that a kernel may lack, and whether this one has it.
+    Where(&'static str, fn() -> bool),
     /// A kernel, or a machine, that has it.
     If(fn() -> bool),
 }
@@ -44,6 +47,7 @@ impl Who {
             Who::Anyone => true,
             Who::With(wanted) => held.effective.contains(wanted),
             Who::Without(unwanted) => !held.effective.intersects(unwanted),
+            Who::Where(_, found) => found(),
             Who::If(has) => has(),
         }
     }
@@ -156,12 +160,13 @@ impl Failure {
 /// Every sample of `code`.
 #[must_use]
 pub(crate) fn samples(code: OpCode) -> Vec<Sample> {
-    let all: [&[Sample]; 9] = [
+    let all: [&[Sample]; 10] = [
         session::SAMPLES,
         descriptors::SAMPLES,
         resources::SAMPLES,
         places::SAMPLES,
         credentials::SAMPLES,
+        confine::SAMPLES,
         privilege::SAMPLES,
         cgroup::SAMPLES,
         signals::SAMPLES,
@@ -173,12 +178,13 @@ pub(crate) fn samples(code: OpCode) -> Vec<Sample> {
 /// Every failure of `code`; those that need a refused call come last, since that stays refused.
 #[must_use]
 pub(crate) fn failures(code: OpCode) -> Vec<Failure> {
-    let all: [&[Failure]; 9] = [
+    let all: [&[Failure]; 10] = [
         session::FAILURES,
         descriptors::FAILURES,
         resources::FAILURES,
         places::FAILURES,
         credentials::FAILURES,
+        confine::FAILURES,
         privilege::FAILURES,
         cgroup::FAILURES,
         signals::FAILURES,

@@ -4,7 +4,9 @@
 //! the kernel lets the terminal stop no such group, since no shell watches it (setpgid(2)). It must
 //! never say so of a job of a shell.
 
+use crate::watch::SIGTSTP;
 use embryo_syscall::getpid;
+use rustix::process::Pid;
 use std::fs;
 
 /// How far up the tree of processes it looks.
@@ -31,6 +33,20 @@ pub(crate) fn is_orphaned() -> bool {
 /// Whether this process's session has a terminal, without which no shell controls jobs.
 pub(crate) fn has_terminal() -> bool {
     relations(getpid()).is_some_and(|own| own.terminal != 0)
+}
+
+/// Whether SIGTSTP does to the leader of a process group what it does by default: it neither catches nor
+/// ignores it. One that is blocked may be so for a moment only, as in fork(3).
+pub(crate) fn stops_by_default(group: Pid) -> bool {
+    let status = fs::read_to_string(format!("/proc/{}/status", group.as_raw_nonzero()));
+    status.is_ok_and(|status| leaves_alone(&status, SIGTSTP))
+}
+
+fn leaves_alone(status: &str, signal: i32) -> bool {
+    let masks = ["SigIgn:", "SigCgt:"];
+    let lines = status.lines().filter_map(|line| masks.iter().find_map(|m| line.strip_prefix(m)));
+    let bits = lines.map(|mask| u64::from_str_radix(mask.trim(), 16).unwrap_or(u64::MAX));
+    bits.fold(0, |all, mask| all | mask) & 1 << (signal - 1) == 0
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -68,6 +84,14 @@ mod tests {
             Some(Relations { parent: 4, group: 5, session: 6, terminal: 34816 })
         );
         assert_eq!(parse(b"17 (a"), None);
+    }
+
+    #[test]
+    fn a_signal_is_left_alone_if_no_mask_has_it() {
+        let status = |caught: &str| format!("SigIgn:\t0000000000001000\nSigCgt:\t{caught}\n");
+        assert!(leaves_alone(&status("0000000000000002"), SIGTSTP));
+        assert!(!leaves_alone(&status("0000000000080002"), SIGTSTP));
+        assert!(!leaves_alone(&status("?"), SIGTSTP));
     }
 
     #[test]

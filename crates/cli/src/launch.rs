@@ -3,7 +3,7 @@
 //! It must never start the two in different ways: both end in the library's spawn.
 
 use crate::failure::Failure;
-use embryo::{Command, Load, Plan, Process, SpawnOptions};
+use embryo::{Command, Load, Plan, Process, Pty, SpawnOptions};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A child that could be started.
@@ -32,6 +32,13 @@ impl Launch {
         match self {
             Self::Described(command) if command.loads() => Ok(Some(command.program_to_load()?)),
             _ => Ok(None),
+        }
+    }
+
+    /// Gives a described child this terminal for its own.
+    pub(crate) fn give(&mut self, pty: &Pty) {
+        if let Self::Described(command) = self {
+            command.pty(pty);
         }
     }
 

@@ -15,6 +15,8 @@ mod inherited;
 mod job;
 mod launch;
 mod output;
+mod policies;
+mod pty;
 mod run;
 mod saved;
 mod supervise;
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         Action::Explain(args) => examine::explain(&args),
         Action::Check(args) => examine::check(&args),
         Action::Doctor(args) => examine::doctor(&args),
+        Action::Seccomp(args) => policies::run(&args.action),
         Action::Completions(args) => generate::completions(args.shell),
         Action::Generate(args) => generate::generate(&args.dir),
     };

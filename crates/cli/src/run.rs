@@ -7,12 +7,13 @@ use crate::describe::{describe, named, wanted};
 use crate::failure::{Failure, NOT_FOUND};
 use crate::inherited::Inherited;
 use crate::launch::Launch;
+use crate::pty::Relay;
 use crate::supervise::{Limits, Supervisor};
 use crate::terminal::Terminal;
 use crate::value::Source;
 use crate::watch::Watch;
 use crate::{ending, output, saved};
-use embryo::SpawnOptions;
+use embryo::{Pty, SpawnOptions};
 use rustix::fd::{AsRawFd, OwnedFd};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -33,11 +34,17 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
     if looking && args.trace.is_some() {
         return Err(Failure::new("--trace runs the program; --explain and --save do not"));
     }
-    let launch = match &args.plan {
+    let mut launch = match &args.plan {
         Some(file) if args.explain => return explain_saved(file, args.json),
         Some(file) => saved::load(file, &args.grant, &inherited)?,
         None => Launch::Described(Box::new(describe(&args.child, &inherited)?)),
     };
+    if looking && args.child.pty {
+        // One that nobody will use.
+        let pty = Pty::open()?;
+        launch.give(&pty);
+        return look(args, &launch);
+    }
     if looking { look(args, &launch) } else { start(args, launch) }
 }
 
@@ -80,7 +87,12 @@ fn start(args: &RunArgs, mut launch: Launch) -> Result<u8, Failure> {
         None => None,
     };
     options = options.trace(trace.is_some());
-    let terminal = Terminal::of_session();
+    let relay = args.child.pty.then(Relay::open).transpose()?;
+    if let Some(pty) = relay.as_ref().and_then(Relay::pty) {
+        launch.give(pty);
+    }
+    // A child with a terminal of its own never has ours.
+    let terminal = if relay.is_none() { Terminal::of_session() } else { None };
     let watch = Watch::start()?;
     let parent = if args.child.cgroup.die_with_parent { parent()? } else { None };
     let begun = Instant::now();
@@ -95,8 +107,8 @@ fn start(args: &RunArgs, mut launch: Launch) -> Result<u8, Failure> {
     let _ = embryo_syscall::set_mask(0);
     let limits = Limits { timeout: args.timeout, kill_after: args.kill_after };
     drop(launch);
-    let supervisor = Supervisor::new(process, watch, terminal, limits).end_with(parent);
-    let ended = supervisor.wait()?;
+    let supervisor = Supervisor::new(process, watch, terminal, relay, limits);
+    let ended = supervisor.end_with(parent).wait()?;
     Ok(ending::status(ended, args.signal_as_status))
 }
 

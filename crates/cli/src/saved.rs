@@ -119,6 +119,7 @@ fn slot_of(op: &Op<'_>) -> Option<Slot> {
         | Op::WriteSlot { slot, .. }
         | Op::ReadSlot { slot, .. }
         | Op::ExecSlot { slot, .. } => Some(slot),
+        Op::Mount(op) => op.slot(),
         _ => None,
     }
 }

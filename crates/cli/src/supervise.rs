@@ -5,9 +5,11 @@
 
 use crate::failure::Failure;
 use crate::job::{has_terminal, is_orphaned};
+use crate::pty::{Asked, Relay};
 use crate::terminal::Terminal;
 use crate::watch::{
-    SIGCHLD, SIGCONT, SIGHUP, SIGSTOP, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, Sender, Watch,
+    SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGSTOP, SIGTERM, SIGTSTP, SIGTTIN,
+    SIGTTOU, SIGWINCH, Sender, Watch,
 };
 use embryo::Process;
 use embryo_syscall::{getpgid, getpgrp, getsid};
@@ -16,6 +18,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, getpid, kill_process, kill_process_group, waitid,
 };
+use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
@@ -49,12 +52,15 @@ pub(crate) struct Supervisor {
     pid: Pid,
     watch: Watch,
     terminal: Option<Terminal>,
+    /// Between our terminal and one of the child's own.
+    relay: Option<Relay>,
     terminate_at: Option<Instant>,
     kill_after: Option<Duration>,
     kill_at: Option<Instant>,
     timed_out: bool,
     /// Who started embryo, if the child is to end with it.
     parent: Option<OwnedFd>,
+    ended: Option<Ended>,
 }
 
 impl Supervisor {
@@ -63,6 +69,7 @@ impl Supervisor {
         process: Process,
         watch: Watch,
         terminal: Option<Terminal>,
+        relay: Option<Relay>,
         limits: Limits,
     ) -> Self {
         let pid = Pid::from_raw(process.id().cast_signed()).expect("a pid is above zero");
@@ -71,11 +78,13 @@ impl Supervisor {
             pid,
             watch,
             terminal,
+            relay,
             terminate_at: limits.timeout.and_then(|limit| Instant::now().checked_add(limit)),
             kill_after: limits.kill_after,
             kill_at: None,
             timed_out: false,
             parent: None,
+            ended: None,
         }
     }
 
@@ -87,6 +96,9 @@ impl Supervisor {
 
     /// Waits for the child's end.
     pub(crate) fn wait(mut self) -> Result<Ended, Failure> {
+        if let Some(relay) = &mut self.relay {
+            relay.enter();
+        }
         loop {
             let mut changed = false;
             for (signal, sender) in self.watch.arrived() {
@@ -96,12 +108,11 @@ impl Supervisor {
                     _ => self.pass_on(signal, sender),
                 }
             }
-            if let Some(status) = self.process.try_wait()? {
-                // Until nobody of its family is left.
-                let _ = self.process.wait();
+            if let Some(ended) = self.ended()?
+                && self.relay.as_mut().is_none_or(Relay::finish)
+            {
                 self.take_terminal_back();
-                let ended = if self.timed_out { Ended::TimedOut } else { Ended::Itself };
-                return Ok(ended(status));
+                return Ok(self.as_without_relay(ended));
             }
             if changed && let Some(signal) = self.stopped_by() {
                 self.stop_too(signal);
@@ -113,16 +124,56 @@ impl Supervisor {
         }
     }
 
-    /// Until a signal arrives, the child ends, or it is time to end it.
-    fn sleep(&self) {
+    /// How the child ended, if it has.
+    fn ended(&mut self) -> Result<Option<Ended>, Failure> {
+        if self.ended.is_none() {
+            let ended = if self.timed_out { Ended::TimedOut } else { Ended::Itself };
+            self.ended = self.process.try_wait()?.map(ended);
+            if self.ended.is_some() {
+                // Until nobody of its family is left.
+                let _ = self.process.wait();
+            }
+        }
+        Ok(self.ended)
+    }
+
+    /// A program whose output nobody reads gets SIGPIPE; one on a terminal is hung up in its stead.
+    fn as_without_relay(&self, ended: Ended) -> Ended {
+        match ended {
+            Ended::Itself(status)
+                if status.signal() == Some(SIGHUP)
+                    && self.relay.as_ref().is_some_and(Relay::broke) =>
+            {
+                Ended::Itself(ExitStatus::from_raw(SIGPIPE.cast_signed()))
+            }
+            other => other,
+        }
+    }
+
+    /// Until a signal arrives, the child ends, there is something to carry, or it is time to end it.
+    fn sleep(&mut self) {
         let next = [self.terminate_at, self.kill_at].into_iter().flatten().min();
         let left = next.map(|at| at.saturating_duration_since(Instant::now()));
+        let patience = self.relay.as_ref().and_then(Relay::patience);
+        let left = left.into_iter().chain(patience).min();
         let left = left.and_then(|left| Timespec::try_from(left).ok());
-        let own = [self.process.pidfd(), self.watch.as_fd()];
-        let fds = own.into_iter().chain(self.parent.as_ref().map(AsFd::as_fd));
-        let mut fds: Vec<_> = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+        let mut fds = vec![PollFd::from_borrowed_fd(self.watch.as_fd(), PollFlags::IN)];
+        let relayed = self.relay.iter().flat_map(Relay::poll_fds);
+        fds.extend(relayed);
+        if self.ended.is_none() {
+            fds.push(PollFd::from_borrowed_fd(self.process.pidfd(), PollFlags::IN));
+        }
+        let parent = self.parent.as_ref().map(AsFd::as_fd);
+        fds.extend(parent.map(|parent| PollFd::from_borrowed_fd(parent, PollFlags::IN)));
         // An interruption is a signal, and those are looked at next.
-        let _ = poll(&mut fds, left.as_ref());
+        let done = poll(&mut fds, left.as_ref());
+        let found: Vec<PollFlags> = fds.iter().skip(1).map(PollFd::revents).collect();
+        if done.is_ok()
+            && let Some(relay) = &mut self.relay
+            && let Asked::Suspend(group) = relay.carry(&found)
+        {
+            self.suspend(group);
+        }
     }
 
     fn look_after_parent(&mut self) {
@@ -136,6 +187,13 @@ impl Supervisor {
 
     fn keep_time(&mut self) {
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= Instant::now());
+        if self.ended.is_some() {
+            // What is left is to show its output, and that may take no longer either.
+            if due(self.terminate_at) || due(self.kill_at) {
+                self.relay.iter_mut().for_each(Relay::give_up);
+            }
+            return;
+        }
         if due(self.terminate_at) {
             self.terminate_at = None;
             self.timed_out = true;
@@ -158,6 +216,23 @@ impl Supervisor {
     /// A signal for this process is one for the child, unless the child has it already or sent it.
     fn pass_on(&mut self, signal: i32, sender: Sender) {
         let own = getpid().as_raw_nonzero().get();
+        if self.ended.is_some() {
+            // There is nobody left to pass it on to, and whoever reads the last output may not.
+            if [SIGHUP, SIGINT, SIGQUIT, SIGTERM].contains(&signal)
+                && let Some(relay) = &mut self.relay
+            {
+                relay.give_up();
+            }
+            return;
+        }
+        if let Some(relay) = &mut self.relay {
+            match (signal, sender) {
+                (SIGWINCH, _) => return relay.resize(),
+                (SIGHUP, Sender::Kernel) => return relay.hang_up(),
+                (SIGINT | SIGQUIT, Sender::Kernel) if relay.signal(signal) => return,
+                _ => {}
+            }
+        }
         match sender {
             Sender::Process(pid) if pid == self.number() || pid == own => {}
             Sender::Kernel if self.shares_group() && !leaders_alone(signal) => {}
@@ -221,8 +296,20 @@ impl Supervisor {
         self.carry_on();
     }
 
+    /// Stops a group on the child's terminal, and this process with it, until somebody continues us.
+    fn suspend(&mut self, group: Pid) {
+        let _ = kill_process_group(group, Signal::STOP);
+        self.take_terminal_back();
+        let _ = kill_process(getpid(), Signal::STOP);
+        self.carry_on();
+        let _ = kill_process_group(group, Signal::CONT);
+    }
+
     /// This process was continued, perhaps with its whole group.
     fn continued(&mut self, sender: Sender) {
+        if let Some(relay) = &mut self.relay {
+            relay.enter();
+        }
         if self.stopped_by().is_some() {
             self.carry_on();
         } else if !self.shares_group() {
@@ -233,6 +320,9 @@ impl Supervisor {
     /// Continues the child, unless somebody has done that already.
     fn carry_on(&mut self) {
         let group = self.group();
+        if let Some(relay) = &mut self.relay {
+            relay.enter();
+        }
         if let Some(terminal) = &mut self.terminal {
             terminal.lend_again(group);
         }
@@ -243,6 +333,9 @@ impl Supervisor {
 
     fn take_terminal_back(&mut self) {
         let group = self.group();
+        if let Some(relay) = &mut self.relay {
+            relay.leave();
+        }
         if let Some(terminal) = &mut self.terminal {
             terminal.take_back(group);
         }

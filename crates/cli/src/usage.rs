@@ -32,6 +32,7 @@ fn plan_and_more(run: &ArgMatches) -> Option<String> {
     })?;
     Some(match given {
         "command" => "a program".to_owned(),
+        "propagation" => "--mount-propagation".to_owned(),
         option => format!("--{}", option.replace('_', "-")),
     })
 }

@@ -9,9 +9,12 @@ use rustix::fd::{AsFd, BorrowedFd};
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::low_level::siginfo::{Cause, Origin};
+use std::mem::ManuallyDrop;
 use std::os::unix::net::UnixStream;
 
 pub(crate) const SIGHUP: i32 = 1;
+pub(crate) const SIGINT: i32 = 2;
+pub(crate) const SIGQUIT: i32 = 3;
 pub(crate) const SIGPIPE: u32 = 13;
 pub(crate) const SIGTERM: i32 = 15;
 pub(crate) const SIGCHLD: i32 = 17;
@@ -20,6 +23,7 @@ pub(crate) const SIGSTOP: i32 = 19;
 pub(crate) const SIGTSTP: i32 = 20;
 pub(crate) const SIGTTIN: i32 = 21;
 pub(crate) const SIGTTOU: i32 = 22;
+pub(crate) const SIGWINCH: i32 = 28;
 
 /// Not watched, because they cannot be (KILL, STOP), because they mean that this program has
 /// a fault (ILL, TRAP, BUS, FPE, SEGV, SYS) or has used up what is its own (XCPU, XFSZ), or because
@@ -30,7 +34,9 @@ const LIBC_OWN: [u32; 2] = [32, 33];
 
 /// Signals are caught from when this is made until the process ends.
 pub(crate) struct Watch {
-    delivery: SignalDelivery<UnixStream, WithOrigin>,
+    /// Never dropped: a handler that finds nobody at the other end gets SIGPIPE, which is watched too,
+    /// and so on for ever.
+    delivery: ManuallyDrop<SignalDelivery<UnixStream, WithOrigin>>,
 }
 
 /// Who is behind a signal.
@@ -48,7 +54,7 @@ impl Watch {
         let fail = |error| Failure::io("cannot watch", "signals", &error);
         let (read, write) = UnixStream::pair().map_err(fail)?;
         let delivery = SignalDelivery::with_pipe(read, write, WithOrigin::default(), watched());
-        Ok(Self { delivery: delivery.map_err(fail)? })
+        Ok(Self { delivery: ManuallyDrop::new(delivery.map_err(fail)?) })
     }
 
     /// The signals that have arrived.

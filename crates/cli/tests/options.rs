@@ -211,7 +211,7 @@ fn a_filter_from_a_descriptor() {
     // ret KILL: exec itself is forbidden.
     let (code, _, errors) = run(&[6, 0, 0, 0, 0, 0, 0, 0x80], "true");
     assert_eq!(code, Some(125), "{errors}");
-    assert!(errors.contains("the plan's own filter ended it"), "{errors}");
+    assert!(errors.contains("the filter forbids execve(2)"), "{errors}");
 }
 
 /// The number of a call that nothing here makes.

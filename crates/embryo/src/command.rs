@@ -5,6 +5,9 @@
 //! environment, working directory, umask, session, ignored signals) is granted here by name, and nothing else is.
 
 mod cgroup;
+mod confine;
+mod mount;
+mod namespace;
 mod privilege;
 
 use crate::caps::Privileges;
@@ -14,12 +17,12 @@ use crate::hatchery::Hatchery;
 use crate::launching::{self, Launching};
 use crate::loaded;
 use crate::mailbox::Mailbox;
+use crate::mount::NewRoot;
 use crate::process::Process;
-use crate::spawn::{SpawnOptions, spawn_with};
+use crate::pty::{self, Pty};
+use crate::spawn::SpawnOptions;
 use crate::stdio::{Source, Stdio, own};
-use embryo_plan::{
-    Access, BuildError, ExecFlags, FilterFlags, Keep, Op, OwnedPlan, PlanBuilder, Slot,
-};
+use embryo_plan::{Access, BuildError, ExecFlags, Keep, Op, OwnedPlan, PlanBuilder, Slot};
 use rustix::pipe::PipeFlags;
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
@@ -28,7 +31,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 pub(crate) use cgroup::Keeper;
@@ -75,9 +78,12 @@ pub struct Command {
     nulls: BTreeMap<u32, Access>,
     cwd: Option<Place>,
     root: Option<Place>,
+    new_root: Option<NewRoot>,
+    mounts: Vec<mount::Mounted>,
     session: Session,
     tty: Option<Arc<OwnedFd>>,
     foreground: Option<Arc<OwnedFd>>,
+    pty: Option<Weak<OwnedFd>>,
     groups: Option<Vec<u32>>,
     uids: Option<[u32; 3]>,
     gids: Option<[u32; 3]>,
@@ -93,9 +99,10 @@ pub struct Command {
     personality: Option<u32>,
     subreaper: bool,
     no_new_privs: bool,
-    filter: Option<(FilterFlags, Vec<u8>)>,
+    confine: confine::Confine,
     signal_mask: Mask,
     ignored: Ignored,
+    namespaces: namespace::Settings,
     shell: bool,
     load: bool,
     options: SpawnOptions,
@@ -172,9 +179,12 @@ impl Command {
             nulls: BTreeMap::new(),
             cwd: None,
             root: None,
+            new_root: None,
+            mounts: Vec::new(),
             session: Session::Keep,
             tty: None,
             foreground: None,
+            pty: None,
             groups: None,
             uids: None,
             gids: None,
@@ -190,9 +200,10 @@ impl Command {
             personality: None,
             subreaper: false,
             no_new_privs: false,
-            filter: None,
+            confine: confine::Confine::default(),
             signal_mask: Mask::Empty,
             ignored: Ignored::Keep(SIGPIPE),
+            namespaces: namespace::Settings::default(),
             shell: false,
             load: false,
             options: SpawnOptions::default(),
@@ -302,7 +313,7 @@ impl Command {
     /// A new session without a controlling terminal; setsid(2). Excludes
     /// [`Command::process_group`]: the last one called counts.
     pub fn setsid(&mut self, new: bool) -> &mut Self {
-        self.session = if new { Session::New } else { Session::Keep };
+        self.session = if new || self.pty.is_some() { Session::New } else { Session::Keep };
         self
     }
 
@@ -311,6 +322,18 @@ impl Command {
     pub fn controlling_tty(&mut self, tty: impl Into<OwnedFd>) -> &mut Self {
         self.session = Session::New;
         self.tty = Some(Arc::new(tty.into()));
+        self.pty = None;
+        self
+    }
+
+    /// A terminal of its own: the other side of `pty` is the controlling terminal of a new session, and every
+    /// standard stream that is not set otherwise, whatever the default is. It is opened by each spawn, and
+    /// the caller keeps nothing of it. Excludes [`Command::controlling_tty`] and
+    /// [`Command::process_group`]: the last one called counts.
+    pub fn pty(&mut self, pty: &Pty) -> &mut Self {
+        self.session = Session::New;
+        self.tty = None;
+        self.pty = Some(pty.downgrade());
         self
     }
 
@@ -435,14 +458,6 @@ impl Command {
     /// exec grants no privilege any more; prctl(2).
     pub fn no_new_privs(&mut self, set: bool) -> &mut Self {
         self.no_new_privs = set;
-        self
-    }
-
-    /// What the child may call; seccomp(2). `program` is an array of `struct sock_filter`, which is
-    /// installed right before exec and has to let execve(2) through. Needs
-    /// [`Command::no_new_privs`] or `CAP_SYS_ADMIN`. Through the seed.
-    pub fn seccomp(&mut self, flags: FilterFlags, program: &[u8]) -> &mut Self {
-        self.filter = Some((flags, program.to_vec()));
         self
     }
 
@@ -596,6 +611,7 @@ impl Command {
     /// Process group; 0 makes a new one. Excludes [`Command::setsid`]: the last one called counts.
     pub fn process_group(&mut self, pgroup: i32) -> &mut Self {
         self.session = Session::Group(pgroup as u32);
+        self.pty = None;
         self
     }
 
@@ -609,7 +625,8 @@ impl Command {
     }
 
     /// Starts it without waiting until it has its image; with [`Command::hatchery`] that is one message.
-    /// Without it the child is made directly, and what comes back knows the outcome already.
+    /// Without it the child is made directly, and what comes back knows the outcome already, unless a filter
+    /// has a listener; see [`crate::launch_with`].
     ///
     /// # Errors
     /// As [`Hatchery::spawn`] and [`Command::spawn`].
@@ -720,7 +737,7 @@ impl Command {
         let mut launching = match (&self.hatchery, self.load) {
             (_, true) => Launching::started(loaded::spawn(&prepared.plan, &grants, self.options)?),
             (Some(hatchery), _) => hatchery.spawn_with(&prepared.plan, &grants, self.options)?,
-            (None, _) => Launching::started(spawn_with(&prepared.plan, &grants, self.options)?),
+            (None, _) => launching::launch_with(&prepared.plan, &grants, self.options)?,
         };
         let [stdin, stdout, stderr] = prepared.pipes;
         launching.stdio = launching::Stdio {
@@ -740,12 +757,15 @@ impl Command {
     ) -> Result<Prepared, Error> {
         let mut draft = Draft { plan: PlanBuilder::new(), grants: Vec::new() };
         self.add_cgroup(&mut draft, keeper)?;
-        let pipes = self.add_descriptors(&mut draft, defaults)?;
+        let slave = self.slave()?.map(Arc::new);
+        let pipes = self.add_descriptors(&mut draft, slave.as_ref(), defaults)?;
+        self.add_namespaces(&mut draft)?;
         self.add_places(&mut draft)?;
-        self.add_session(&mut draft);
+        self.add_session(&mut draft, slave.as_ref());
         self.add_resources(&mut draft.plan);
         self.add_credentials(&mut draft.plan);
         self.add_privileges(&mut draft.plan)?;
+        self.add_confinement(&mut draft)?;
         self.add_signals(&mut draft.plan);
         let env = self.environment();
         self.add_image(&mut draft, &env)?;
@@ -756,9 +776,22 @@ impl Command {
         Ok(Prepared { plan, grants: draft.grants, pipes })
     }
 
+    /// The child's side of its own terminal.
+    fn slave(&self) -> Result<Option<OwnedFd>, Error> {
+        let Some(pty) = &self.pty else { return Ok(None) };
+        match pty.upgrade() {
+            Some(master) => pty::slave(&master).map(Some),
+            None => Err(Error::io("opening the child's terminal")(std::io::Error::new(
+                std::io::ErrorKind::NotFound,
+                "it was closed before the child was started",
+            ))),
+        }
+    }
+
     fn add_descriptors(
         &self,
         draft: &mut Draft,
+        slave: Option<&Arc<OwnedFd>>,
         defaults: [fn() -> Stdio; 3],
     ) -> Result<[Option<OwnedFd>; 3], Error> {
         let mut pipes = [None, None, None];
@@ -767,7 +800,11 @@ impl Command {
                 continue;
             }
             let index = number as usize;
-            let stdio = self.stdio[index].clone().unwrap_or_else(defaults[index]);
+            let default = || match slave {
+                Some(slave) => Stdio(Source::Fd(Arc::clone(slave))),
+                None => defaults[index](),
+            };
+            let stdio = self.stdio[index].clone().unwrap_or_else(default);
             let grant = match stdio.0 {
                 Source::Closed => continue,
                 Source::Null => {
@@ -816,8 +853,9 @@ impl Command {
                 draft.plan.op(&Op::ChrootSlot { slot });
             }
         }
+        self.add_mounts(draft)?;
         match &self.cwd {
-            None if self.root.is_some() => {
+            None if self.root.is_some() || self.new_root.is_some() || self.joins_mounts() => {
                 draft.plan.op(&Op::ChdirPath { path: c"/" });
             }
             None => {
@@ -839,13 +877,13 @@ impl Command {
         Ok(())
     }
 
-    fn add_session(&self, draft: &mut Draft) {
+    fn add_session(&self, draft: &mut Draft, slave: Option<&Arc<OwnedFd>>) {
         match self.session {
             Session::Keep => draft.plan.keep(Keep::SESSION),
             Session::New => draft.plan.op(&Op::SetSid),
             Session::Group(pgid) => draft.plan.keep(Keep::SESSION).op(&Op::SetPgid { pgid }),
         };
-        if let Some(tty) = &self.tty {
+        if let Some(tty) = self.tty.as_ref().or(slave) {
             let slot = draft.grant(Grant::Shared(Arc::clone(tty)));
             draft.plan.op(&Op::ControllingTty { slot });
         }
@@ -889,7 +927,7 @@ impl Command {
     fn add_credentials(&self, plan: &mut PlanBuilder) {
         let mut groups = self.groups.clone();
         // As in std: with the uid go the groups, where they may.
-        if groups.is_none() && self.uids.is_some() && may_set_groups() {
+        if groups.is_none() && self.uids.is_some() && self.child_sets_groups() {
             groups = Some(Vec::new());
         }
         if let Some(groups) = groups {
@@ -913,9 +951,6 @@ impl Command {
         }
         if self.no_new_privs {
             plan.op(&Op::NoNewPrivs);
-        }
-        if let Some((flags, program)) = &self.filter {
-            plan.op(&Op::Seccomp { flags: *flags, program });
         }
     }
 

@@ -5,13 +5,14 @@
 
 use crate::error::Fault;
 use crate::mailbox::Mailbox;
+use crate::moving::Below;
 use crate::process::WALL;
 use embryo_interp::{Arena, End, Launch, Launched, STDIO_END, Step};
 use embryo_plan::OwnedPlan;
 use embryo_syscall::{self as sys, Errno};
 use rustix::fd::AsFd;
 use std::cell::Cell;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 thread_local! {
@@ -30,6 +31,12 @@ pub(crate) struct Direct {
     pub(crate) cut: u32,
     /// Whether the cut had to rise over a grant, because no mailbox could be had.
     pub(crate) cut_raised: bool,
+    /// The listener of the plan's filter, if it has one.
+    pub(crate) listener: Option<OwnedFd>,
+    /// What is below the handle.
+    pub(crate) below: Below,
+    /// What went wrong in this process, if something did.
+    pub(crate) detail: Option<String>,
 }
 
 /// How a launch that called exec has turned out.
@@ -68,7 +75,8 @@ pub(crate) fn launch(
         mailbox.give_back();
     }
     let launched = outcome?;
-    Ok(Direct { launched, cut, cut_raised })
+    let below = Below::default();
+    Ok(Direct { launched, cut, cut_raised, listener: None, below, detail: None })
 }
 
 fn take_arena(plan: &OwnedPlan, trace: bool) -> Result<Arena, Fault> {

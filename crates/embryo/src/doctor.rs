@@ -8,6 +8,8 @@ use crate::{Error, ExecFlags, FilterFlags, Keep, Op, Plan};
 use embryo_syscall::{self as sys, CloseRange, Errno};
 use std::fmt;
 
+mod confine;
+
 /// One thing that a launch may need.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -40,6 +42,7 @@ impl Doctor {
         abilities.extend(op_abilities());
         abilities.extend(privilege::abilities());
         abilities.extend(cgroup::abilities());
+        abilities.extend(confine::abilities());
         abilities.push(sigchld());
         Self {
             kernel: rustix::system::uname().release().to_string_lossy().into_owned(),

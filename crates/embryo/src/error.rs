@@ -24,12 +24,27 @@ pub enum Error {
         /// What was brought.
         given: usize,
     },
+    /// A policy of system calls is none; nothing has happened.
+    #[cfg(feature = "seccomp")]
+    #[error("policy of system calls: {0}")]
+    Policy(#[from] crate::policy::PolicyError),
+    /// A Landlock ruleset cannot be made; nothing has happened.
+    #[cfg(feature = "landlock")]
+    #[error("landlock: {0}")]
+    Landlock(#[from] crate::landlock::LandlockError),
     /// A program cannot be loaded; nothing has happened.
     #[error(transparent)]
     Load(#[from] Box<LoadError>),
     /// The launch failed; no child is left.
     #[error(transparent)]
     Spawn(#[from] Box<SpawnError>),
+    /// A start would have to be waited for that itself waits for an answer: its filter notifies a
+    /// listener of exec, which nobody has yet. The child is gone.
+    #[error(
+        "the filter notifies its listener of the start: take the listener first, from what a launch \
+         gives back, and answer while the start is waited for"
+    )]
+    StartIsNotified,
     /// A hatchery has no embryo to give, and the child was not made in another way.
     #[error("hatchery: {what}: {source}")]
     Hatchery {
@@ -97,7 +112,13 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> io::ErrorKind {
         match self {
-            Error::Plan(_) | Error::Grants { .. } => io::ErrorKind::InvalidInput,
+            Error::Plan(_) | Error::Grants { .. } | Error::StartIsNotified => {
+                io::ErrorKind::InvalidInput
+            }
+            #[cfg(feature = "seccomp")]
+            Error::Policy(_) => io::ErrorKind::InvalidInput,
+            #[cfg(feature = "landlock")]
+            Error::Landlock(error) => landlock_kind(error),
             Error::Load(error) => match &error.reason {
                 NotLoadable::Io(source) | NotLoadable::Directory(_, source) => source.kind(),
                 NotLoadable::NotFound(_) => io::ErrorKind::NotFound,
@@ -119,6 +140,8 @@ impl Error {
         match self {
             Error::Spawn(error) => Some(i32::from(error.fault.errno)),
             Error::Cgroup(error) => error.source.raw_os_error(),
+            #[cfg(feature = "landlock")]
+            Error::Landlock(crate::landlock::LandlockError::Path { errno, .. }) => Some(*errno),
             Error::Io { source, .. } | Error::Hatchery { source, .. } => source.raw_os_error(),
             Error::Load(error) => match &error.reason {
                 NotLoadable::Io(source) | NotLoadable::Directory(_, source) => {
@@ -137,6 +160,16 @@ impl Error {
             Error::Spawn(error) => Some(error),
             _ => None,
         }
+    }
+}
+
+#[cfg(feature = "landlock")]
+fn landlock_kind(error: &crate::landlock::LandlockError) -> io::ErrorKind {
+    use crate::landlock::LandlockError::{Path, TooOld};
+    match error {
+        TooOld { .. } => io::ErrorKind::Unsupported,
+        Path { errno, .. } => io::Error::from_raw_os_error(*errno).kind(),
+        _ => io::ErrorKind::InvalidInput,
     }
 }
 

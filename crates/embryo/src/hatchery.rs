@@ -11,11 +11,11 @@
 use crate::error::{Cause, Error};
 use crate::guarded::AsRaw;
 use crate::hint;
-use crate::launching::Launching;
+use crate::launching::{Launching, launch_with};
 use crate::live::Embryo;
 use crate::process::{kill, wait_dead};
 use crate::seeded::{self, Kept, Message, Ready, Sent};
-use crate::spawn::{SpawnOptions, bury, spawn_with};
+use crate::spawn::{SpawnOptions, bury};
 use crate::standing::{Standing, Status, Unknown};
 use embryo_plan::{Keep, OwnedPlan};
 use embryo_seed::{RequestFlags, RequestKind};
@@ -37,7 +37,7 @@ pub enum WhenEmpty {
     /// Waits for one, as long as [`SpawnOptions::timeout`] allows.
     #[default]
     Wait,
-    /// Makes the child itself, as [`spawn_with`] does.
+    /// Makes the child itself, as [`crate::spawn_with`] does.
     SpawnDirectly,
     /// Fails with EAGAIN.
     Fail,
@@ -221,7 +221,7 @@ impl Hatchery {
         };
         loop {
             let Some(ready) = self.shared.take(&pool, deadline)? else {
-                return spawn_with(plan, grants, options).map(Launching::started);
+                return launch_with(plan, grants, options);
             };
             let sent = seeded::send(ready.socket.as_fd(), &message);
             match sent {

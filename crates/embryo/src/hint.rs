@@ -5,7 +5,9 @@
 
 use crate::error::{Cause, Fault};
 use embryo_interp::Step;
-use embryo_plan::{ArgText, CgroupOp, Op, Plan, PrivilegeOp, Slot};
+use embryo_plan::{
+    ArgText, CgroupOp, ConfineOp, FilterFlags, MountOp, Op, Plan, PrivilegeOp, Slot,
+};
 use embryo_syscall::{self as sys, Errno};
 use object::elf::{FileHeader32, FileHeader64};
 use object::read::elf::{FileHeader, ProgramHeader};
@@ -16,6 +18,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+mod mount;
+
 /// What was launched, and with what.
 pub(crate) struct Context<'a> {
     pub(crate) plan: Plan<'a>,
@@ -24,6 +28,11 @@ pub(crate) struct Context<'a> {
 
 /// How many interpreters that are scripts themselves the kernel follows.
 const INTERPRETERS_MAX: u32 = 5;
+
+const LANDLOCKED: &str = "the file, or a loader or interpreter that it needs, may not be executed: by its \
+     permissions, or by the plan's own Landlock ruleset";
+const LANDLOCK_HINT: &str = "the ruleset has to grant execute for the image, for its loader and for the \
+     interpreter of a script, and read for what they open";
 
 type Findings = (Option<String>, Option<String>, Option<String>);
 
@@ -36,6 +45,9 @@ impl Context<'_> {
         }
         let Some(op) = self.plan.op(fault.index) else { return (None, None, None) };
         let object = self.object(&op);
+        if errno == Errno::ACCES && op.is_start() && self.is_landlocked() {
+            return (object, Some(LANDLOCKED.to_owned()), Some(LANDLOCK_HINT.to_owned()));
+        }
         let (detail, hint) = match op {
             Op::ExecPath { path, .. } => self.explain_exec(path, errno),
             Op::ExecSlot { slot, .. } => self.explain_exec_slot(slot, errno),
@@ -44,6 +56,7 @@ impl Context<'_> {
             Op::ChrootPath { path } if errno != Errno::PERM => {
                 self.explain_directory(path, errno, "new root directory")
             }
+            Op::Mount(ref op) => mount::explain(op, errno),
             _ => (None, None),
         };
         (object, detail, hint.or_else(|| general_hint(&op, errno).map(str::to_owned)))
@@ -56,6 +69,9 @@ impl Context<'_> {
             return (None, Some(detail.to_owned()), Some(hint.to_owned()));
         }
         let hint = match (step, errno, cause) {
+            (Step::Killed, _, Cause::TimedOut) if self.plan.start_is_notified() => {
+                "the plan's filter notifies its listener of the start, and nobody answered"
+            }
             (Step::Killed, _, Cause::TimedOut) => {
                 "another process may be stopping it, its cgroup may be frozen, or a path may lie \
                  on a file server that does not answer"
@@ -88,6 +104,12 @@ impl Context<'_> {
             _ => return (None, None, None),
         };
         (None, None, Some(hint.to_owned()))
+    }
+
+    /// Whether Landlock was enforced before the start.
+    fn is_landlocked(&self) -> bool {
+        let enforces = |op| matches!(op, Op::Confine(ConfineOp::Landlock { .. }));
+        self.plan.ops().flatten().any(enforces)
     }
 
     /// How a child ended that was under a filter of its own plan, if that tells anything.
@@ -307,6 +329,8 @@ impl Context<'_> {
         let mut cwd = PathBuf::from(".");
         for op in self.plan.ops().flatten() {
             match op {
+                // What stands there is seen from nowhere else.
+                Op::Mount(MountOp::EnterRoot) => return None,
                 Op::ChrootPath { path } => root = to_path(path.to_bytes()),
                 Op::ChrootSlot { slot } => root = self.slot_path(slot)?,
                 Op::ChdirPath { path } => cwd = under(&root, &cwd, path.to_bytes()),
@@ -514,6 +538,30 @@ fn general_hint(op: &Op<'_>, errno: Errno) -> Option<&'static str> {
         }
         (Op::MemoryPolicy { .. }, Errno::NOSYS) => {
             "this kernel has no memory policies (CONFIG_NUMA)"
+        }
+        (Op::Confine(ConfineOp::Landlock { .. }), Errno::PERM) => {
+            "Landlock needs no-new-privs in the plan, or CAP_SYS_ADMIN"
+        }
+        (Op::Confine(ConfineOp::Landlock { .. }), Errno::INVAL) => {
+            "choosing what is logged needs Landlock ABI 7 (Linux 6.15)"
+        }
+        (Op::Confine(ConfineOp::Landlock { .. }), Errno::TOOBIG) => {
+            "the process is in 16 Landlock domains already"
+        }
+        (Op::Confine(ConfineOp::LandlockPath { .. }), Errno::INVAL) => {
+            "a right that the ruleset does not restrict, or none that this file can have"
+        }
+        (Op::Confine(ConfineOp::LandlockPath { .. }), Errno::NOENT) => {
+            "the path is looked up in the child, below its new root if it has one"
+        }
+        (Op::Confine(_), _) if errno == Errno::new(77) || errno == Errno::BADF => {
+            "the granted descriptor is not a Landlock ruleset"
+        }
+        (Op::Confine(_), Errno::NOSYS | Errno::OPNOTSUPP) => {
+            "this kernel has no Landlock (Linux 5.13), or it is not enabled (lsm= at boot)"
+        }
+        (Op::Seccomp { flags, .. }, Errno::BUSY) if flags.contains(FilterFlags::LISTENER) => {
+            "the process is under a filter that has a listener already, and there can be one alone"
         }
         (_, Errno::NOSYS) => "this kernel, or a seccomp filter, lacks the system call",
         _ => return None,

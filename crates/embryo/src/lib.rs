@@ -65,14 +65,24 @@ mod guarded;
 mod guardian;
 mod hatchery;
 mod hint;
+mod id_maps;
+#[cfg(feature = "landlock")]
+mod landlock;
 mod launching;
+mod listener;
 mod live;
 mod loaded;
 mod mailbox;
 mod maps;
+mod mount;
+mod moving;
+mod namespace;
 mod nearest;
+#[cfg(feature = "seccomp")]
+mod policy;
 mod process;
 mod procfs;
+mod pty;
 mod reaper;
 mod regions;
 mod seeded;
@@ -81,6 +91,8 @@ mod standing;
 mod stdio;
 #[cfg(feature = "tokio")]
 mod tokio_process;
+#[cfg(feature = "tokio")]
+mod tokio_pty;
 
 pub use caps::{CapSet, CapSetError, Privileges, Securebits, SessionKeyring, ThpDisable};
 pub use cgroup::{Amount, Cgroup, CgroupFigures, CgroupLimits, CpuMax, IoMax, TransientCgroup};
@@ -89,26 +101,43 @@ pub use doctor::{Ability, Doctor};
 pub use elf::{Load, LoadError, Loaded, NotLoadable, Part};
 pub use embryo_interp::Step;
 pub use embryo_plan::{
-    Access, ArgText, ArmRegs, BuildError, CapSets, CgroupOp, ExecFlags, Explained, FilterFlags,
-    Keep, Layout, MapFlags, Op, OpCode, OwnedPlan as Plan, Plan as PlanView, PlanBuilder,
-    PlanError, PrivilegeOp, RawPlan, Reason, Regset, Route, Slot, X86Regs, limits,
+    Access, ArgText, ArmRegs, BuildError, CapSets, CgroupOp, ConfineOp, ExecFlags, Explained,
+    FilterFlags, FilterOutcome, IdRange, Keep, LANDLOCK_RIGHTS, LandlockFlags, Layout, MapFlags,
+    MountFlags, MountOp, NamespaceOp, Namespaces, Op, OpCode, OwnedPlan as Plan, Plan as PlanView,
+    PlanBuilder, PlanError, PrivilegeOp, RawPlan, Reason, Regset, Route, Slot, Spread, UserFlags,
+    X86Regs, limits,
 };
 pub use embryo_plan::{
-    capability_name, check_filter, errno_name, memory_policy_name, resource_name,
+    capability_name, check_filter, errno_name, filter_outcome, memory_policy_name, resource_name,
     sched_policy_name, securebit_name, signal_name,
 };
 pub use error::{Cause, CgroupError, Error, Fault, SpawnError};
 pub use hatchery::{Hatchery, HatcheryBuilder, WhenEmpty};
-pub use launching::Launching;
+#[cfg(feature = "landlock")]
+pub use landlock::{
+    Landlock, LandlockError, LandlockLog, LandlockRights, LandlockRule, LandlockRuleset,
+    LandlockScope, UnknownRight,
+};
+pub use launching::{Launching, launch_with};
+pub use listener::{AddFd, Listener, Notification};
 pub use live::Embryo;
 pub use maps::MapsEntry;
+pub use mount::{Mount, MountAttributes, MountSpread, NewRoot, Upper};
+pub use namespace::{Clock, NamespaceKind, UserNamespace};
+#[cfg(feature = "seccomp")]
+pub use policy::{
+    Action, Architecture, Compare, Compiled, Condition, Policy, PolicyError, Rule, UnknownAction,
+};
 pub use process::{Process, Usage};
+pub use pty::Pty;
 pub use regions::Region;
 pub use spawn::{LaunchReport, SpawnOptions, TraceRecord, spawn, spawn_with};
 pub use std::process::{ChildStderr, ChildStdin, ChildStdout, ExitStatus, Output};
 pub use stdio::{Stdio, StdioSource};
 #[cfg(feature = "tokio")]
 pub use tokio_process::{AsyncProcess, AsyncStdio};
+#[cfg(feature = "tokio")]
+pub use tokio_pty::AsyncPty;
 
 /// What [`std::process::Child`] is here.
 pub type Child = Process;

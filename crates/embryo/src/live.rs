@@ -9,10 +9,11 @@ use crate::error::{Cause, Error, Fault};
 use crate::guarded::AsRaw;
 use crate::hint;
 use crate::maps::{MapsEntry, read_maps};
+use crate::moving::{Below, Moves};
 use crate::process::{Process, kill, wait_dead};
 use crate::regions::{Region, Regions};
 use crate::seeded::{self, Kept};
-use crate::spawn::{SpawnOptions, bury, settle};
+use crate::spawn::{SpawnOptions, answerable, bury, settle};
 use embryo_interp::{End, Step};
 use embryo_plan::{Op, OwnedPlan, PlanBuilder, Reason, Route};
 use embryo_seed::{RequestFlags, RequestKind};
@@ -41,6 +42,8 @@ pub struct Embryo {
     // `None` once it has started or was abandoned.
     process: Option<OwnedFd>,
     pid: u32,
+    /// Of an embryo below an init, which is the handle then.
+    below: Below,
     socket: OwnedFd,
     regions: Regions,
     options: SpawnOptions,
@@ -82,23 +85,23 @@ impl Embryo {
             seeded::send(socket, &message)
         });
         let (direct, socket) = made.map_err(refused)?;
-        let Direct { launched, cut, cut_raised } = direct;
-        if launched.end != End::Entered {
-            let direct = Direct { launched, cut, cut_raised };
+        if direct.launched.end != End::Entered {
             return match settle(direct, Route::Seed, &context) {
                 Err(error) => Err(error),
                 Ok(_) => Err(refused(Fault::step(Step::Seed, Errno::BADMSG))),
             };
         }
+        let Direct { launched, cut, cut_raised, .. } = direct;
         let mut embryo = Self {
             process: Some(launched.pidfd),
             pid: launched.pid as u32,
+            below: Below::default(),
             socket,
             regions: Regions::default(),
             options,
             direct: Some((cut, cut_raised, launched.legacy_clone)),
         };
-        embryo.finish(&context)?;
+        embryo.finish(&context, &hello)?;
         Ok(embryo)
     }
 
@@ -107,6 +110,7 @@ impl Embryo {
         Self {
             process: Some(ready.pidfd),
             pid: ready.pid.cast_unsigned(),
+            below: Below::default(),
             socket: ready.socket,
             regions: Regions::default(),
             options,
@@ -172,7 +176,7 @@ impl Embryo {
             timeout: self.options.timeout,
         };
         self.send(&message, &context)?;
-        match self.finish(&context) {
+        match self.finish(&context, batch) {
             Ok(results) => {
                 self.regions.apply(&view, &results);
                 Ok(results)
@@ -240,7 +244,9 @@ impl Embryo {
     /// # Errors
     /// What reading it answers.
     pub fn maps(&self) -> Result<Vec<MapsEntry>, Error> {
-        read_maps(self.pid).map_err(Error::io("reading /proc/PID/maps"))
+        // Below an init it is another process than the handle.
+        let pid = self.below.image.as_ref().map_or(self.pid, |(_, pid)| pid.cast_unsigned());
+        read_maps(pid).map_err(Error::io("reading /proc/PID/maps"))
     }
 
     /// Where the vdso's code is, if there is one: its beginning is what `AT_SYSINFO_EHDR` has to be.
@@ -277,6 +283,9 @@ impl Embryo {
             Ok(fds) => fds,
             Err(error) => return Err((error, Some(self))),
         };
+        if let Err(error) = answerable(&plan.as_plan()) {
+            return Err((error, Some(self)));
+        }
         let context = hint::Context { plan: plan.as_plan(), grants: &fds };
         let flags = if self.options.trace { RequestFlags::TRACE } else { 0 };
         let message = seeded::Message {
@@ -292,17 +301,23 @@ impl Embryo {
             return Err((error, Some(self)));
         }
         let deadline = seeded::deadline_after(self.options.timeout);
-        let (end, trace) =
-            seeded::answer(self.socket.as_fd(), self.pidfd(), self.pid as i32, deadline);
-        if let End::Fault(fault) = end {
-            let trace = context.records(&trace);
-            return Err((context.error(fault, Cause::Refused, trace), Some(self)));
+        let below = std::mem::take(&mut self.below);
+        let answering = seeded::Answering::new(self.pid as i32, deadline, plan, below);
+        let answered = answering.wait(self.socket.as_fd(), self.pidfd());
+        let (cut, cut_raised, legacy_clone) = self.direct.unwrap_or_default();
+        let (pid, pidfd) = (self.pid as i32, self.process.take().expect("it has not started"));
+        let (end, trace) = (End::Killed, Vec::new());
+        let launched = embryo_interp::Launched { pid, pidfd, end, legacy_clone, trace };
+        let below = Below::default();
+        let mut direct = Direct { launched, cut, cut_raised, listener: None, below, detail: None };
+        direct.take(answered);
+        if let End::Fault(fault) = direct.launched.end {
+            let trace = context.records(&direct.launched.trace);
+            self.pid = direct.launched.pid.cast_unsigned();
+            (self.process, self.below) = (Some(direct.launched.pidfd), direct.below);
+            let error = context.detailed(fault, Cause::Refused, trace, direct.detail);
+            return Err((error, Some(self)));
         }
-        let (cut, cut_raised, legacy_clone) = self.direct.take().unwrap_or_default();
-        let pidfd = self.process.take().expect("it has not started");
-        let launched =
-            embryo_interp::Launched { pid: self.pid as i32, pidfd, end, legacy_clone, trace };
-        let direct = Direct { launched, cut, cut_raised };
         settle(direct, Route::Seed, &context).map_err(|error| (error, None))
     }
 
@@ -337,10 +352,19 @@ impl Embryo {
     }
 
     /// Waits for the answer to a batch. An embryo that does not answer is killed.
-    fn finish(&mut self, context: &hint::Context<'_>) -> Result<Vec<u64>, Error> {
+    fn finish(&mut self, context: &hint::Context<'_>, plan: &OwnedPlan) -> Result<Vec<u64>, Error> {
         let deadline = seeded::deadline_after(self.options.timeout);
-        let refused = |fault, cause| context.error(fault, cause, Vec::new());
-        match seeded::results(self.socket.as_fd(), deadline) {
+        let mut pidfd = self.process.take().expect("it has not started");
+        let mut pid = self.pid.cast_signed();
+        let moves = Moves::from(std::mem::take(&mut self.below));
+        let mut meanwhile =
+            seeded::Meanwhile { pidfd: pidfd.as_fd(), pid, plan, moves, detail: None };
+        let answer = seeded::results(self.socket.as_fd(), deadline, &mut meanwhile);
+        let seeded::Meanwhile { moves, detail, .. } = meanwhile;
+        self.below = moves.settle(&mut pidfd, &mut pid);
+        (self.process, self.pid) = (Some(pidfd), pid.cast_unsigned());
+        let refused = |fault, cause| context.detailed(fault, cause, Vec::new(), detail);
+        match answer {
             seeded::Answer::Done(results) if results.len() == context.plan.entries().len() => {
                 Ok(results)
             }

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::live::Embryo;
 use crate::process::Process;
 use crate::spawn::{SpawnOptions, TraceRecord};
-use embryo_plan::{ArgText, ExecFlags, Keep, Op, OwnedPlan, Plan, PlanBuilder};
+use embryo_plan::{ArgText, ExecFlags, Keep, MountOp, Op, OwnedPlan, Plan, PlanBuilder};
 use embryo_syscall::{self as sys, Disposition};
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
@@ -109,7 +109,7 @@ pub(crate) fn program(plan: &Plan<'_>, grants: &[BorrowedFd<'_>]) -> Result<Load
 /// What a plan may say that a loaded program could not be given.
 fn cannot(plan: &Plan<'_>) -> Option<&'static str> {
     plan.ops().flatten().find_map(|op| match op {
-        Op::ChrootPath { .. } | Op::ChrootSlot { .. } => Some(
+        Op::ChrootPath { .. } | Op::ChrootSlot { .. } | Op::Mount(MountOp::EnterRoot) => Some(
             "it and its interpreter are opened under the caller's root directory, and the plan \
              enters another",
         ),

@@ -4,6 +4,8 @@ use crate::cgroup::{Cgroup, CgroupFigures};
 use crate::command::Keeper;
 use crate::error::{CgroupError, Error, errno_text};
 use crate::guarded::AsRaw;
+use crate::listener::Listener;
+use crate::moving::{Below, Told};
 use crate::reaper;
 use crate::spawn::{LaunchReport, TraceRecord};
 use embryo_syscall::{self as sys, Errno, Waited};
@@ -63,26 +65,31 @@ pub struct Process {
     // `None` only while it is dropped or detached.
     pidfd: Option<OwnedFd>,
     pid: u32,
+    /// What the handle, if it is an init's, has below it.
+    below: Below,
     ended: Option<Ended>,
     kill_on_drop: bool,
     keeper: Option<Box<Keeper>>,
     figures: Option<Box<CgroupFigures>>,
     report: LaunchReport,
+    pub(crate) listener: Option<Listener>,
 }
 
 impl Process {
-    pub(crate) fn new(pidfd: OwnedFd, pid: u32, report: LaunchReport) -> Self {
+    pub(crate) fn new(pidfd: OwnedFd, pid: u32, below: Below, report: LaunchReport) -> Self {
         Self {
             stdin: None,
             stdout: None,
             stderr: None,
             pidfd: Some(pidfd),
             pid,
+            below,
             ended: None,
             kill_on_drop: false,
             keeper: None,
             figures: None,
             report,
+            listener: None,
         }
     }
 
@@ -95,6 +102,13 @@ impl Process {
     /// Puts what was done before the plan in front of its records.
     pub(crate) fn recorded_first(&mut self, record: TraceRecord) {
         self.report.trace.insert(0, record);
+    }
+
+    /// The listener of its filter, if its plan has one ([`crate::FilterFlags::LISTENER`]) and it was
+    /// not taken before. Dropping it, or the process with it, makes every call that it would be notified of
+    /// fail with ENOSYS.
+    pub fn take_listener(&mut self) -> Option<Listener> {
+        self.listener.take()
     }
 
     /// Its pid. It names this process until it has been waited for, and maybe another one then.
@@ -259,6 +273,12 @@ impl Process {
                 Err(Errno::CHILD) => Some(self.reaped_elsewhere(block)?),
                 other => other.map_err(os).map_err(Error::io("waiting for a child"))?,
             };
+            // An init cannot end as its image did, and has said how that was.
+            if let (Some(ended), Some(line)) = (&mut self.ended, &self.below.status)
+                && let Some(told) = line.take()
+            {
+                *ended = Ended::told(&told);
+            }
             if self.ended.is_some() {
                 self.end_family(block);
             }
@@ -276,6 +296,9 @@ impl Process {
     }
 
     fn reaped_elsewhere(&self, block: bool) -> Result<Ended, Error> {
+        if let Some(told) = self.below.status.as_ref().and_then(crate::moving::StatusLine::take) {
+            return Ok(Ended::told(&told));
+        }
         if block {
             wait_dead(self.pidfd(), Duration::from_secs(1));
         }
@@ -369,20 +392,30 @@ impl Ended {
             CLD_DUMPED => waited.status | 0x80,
             _ => waited.status,
         };
+        let usage = Some(Usage::of(&waited.usage));
+        Self { status: ExitStatus::from_raw(raw), usage }
+    }
+
+    fn told(told: &Told) -> Self {
+        Self { status: ExitStatus::from_raw(told.status), usage: Some(Usage::of(&told.usage)) }
+    }
+}
+
+impl Usage {
+    fn of(usage: &sys::Usage) -> Self {
         let time = |[seconds, micros]: [i64; 2]| {
             Duration::from_secs(seconds.unsigned_abs())
                 + Duration::from_micros(micros.unsigned_abs())
         };
-        let usage = Usage {
-            user: time(waited.usage.user),
-            system: time(waited.usage.system),
-            max_rss: waited.usage.max_rss_kib.unsigned_abs() << 10,
-            minor_faults: waited.usage.minor_faults.unsigned_abs(),
-            major_faults: waited.usage.major_faults.unsigned_abs(),
-            voluntary_switches: waited.usage.voluntary_switches.unsigned_abs(),
-            involuntary_switches: waited.usage.involuntary_switches.unsigned_abs(),
-        };
-        Self { status: ExitStatus::from_raw(raw), usage: Some(usage) }
+        Self {
+            user: time(usage.user),
+            system: time(usage.system),
+            max_rss: usage.max_rss_kib.unsigned_abs() << 10,
+            minor_faults: usage.minor_faults.unsigned_abs(),
+            major_faults: usage.major_faults.unsigned_abs(),
+            voluntary_switches: usage.voluntary_switches.unsigned_abs(),
+            involuntary_switches: usage.involuntary_switches.unsigned_abs(),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use crate::direct::{self, Direct, Entered};
 use crate::error::Fault;
 use crate::guarded::{AsRaw, Guarded};
 use crate::mailbox::Mailbox;
+use crate::moving::{Below, Moves};
 use crate::process::{kill, reaped_status, wait_dead};
 use embryo_interp::{End, Step, Trace};
 use embryo_plan::{ExecFlags, Keep, Op, OwnedPlan, PlanBuilder, Slot, limits};
@@ -41,17 +42,29 @@ pub(crate) fn launch(
     trace: bool,
 ) -> Result<Direct, Fault> {
     let deadline = deadline_after(timeout);
+    let (mut direct, socket) = begin(plan, grants, timeout, trace)?;
+    if direct.launched.end == End::Entered {
+        let answering = Answering::new(direct.launched.pid, deadline, plan, Below::default());
+        let pidfd = direct.launched.pidfd.as_fd();
+        let answered = answering.wait(socket.as_fd(), pidfd);
+        direct.take(answered);
+    }
+    Ok(direct)
+}
+
+/// Sends a plan to a fresh seed, whose answers come through the socket. If it has not entered its
+/// image, there is no seed.
+pub(crate) fn begin(
+    plan: &OwnedPlan,
+    grants: &[i32],
+    timeout: Duration,
+    trace: bool,
+) -> Result<(Direct, OwnedFd), Fault> {
     let flags = if trace { RequestFlags::TRACE } else { 0 };
     let kept = &Kept::NOTHING;
     let kind = RequestKind::Launch;
     let message = Message { kind, flags, plan, owner: None, grants, kept, timeout };
-    let (mut direct, socket) = make(timeout, |socket| send(socket, &message))?;
-    if direct.launched.end == End::Entered {
-        let pidfd = direct.launched.pidfd.as_fd();
-        let (end, records) = answer(socket.as_fd(), pidfd, direct.launched.pid, deadline);
-        (direct.launched.end, direct.launched.trace) = (end, records);
-    }
-    Ok(direct)
+    make(timeout, |socket| send(socket, &message))
 }
 
 /// Makes a seed whose first request, which `send` puts into its socket, lies there before it does.
@@ -80,19 +93,25 @@ pub(crate) fn make(
     Ok((direct, ours))
 }
 
-/// Waits for what the seed says, or for the end of its socket, and finds out what that means.
-pub(crate) fn answer(
-    socket: BorrowedFd<'_>,
-    pidfd: BorrowedFd<'_>,
-    pid: i32,
-    deadline: Instant,
-) -> (End, Vec<Trace>) {
-    let mut answering = Answering::new(pid, deadline);
-    loop {
-        answering.rest(socket);
-        if let Some(end) = answering.look(socket, pidfd) {
-            return (end, answering.records);
-        }
+/// What a launch came to.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    pub(crate) end: End,
+    pub(crate) records: Vec<Trace>,
+    pub(crate) moves: Moves,
+    /// What went wrong here, if something did.
+    pub(crate) detail: Option<String>,
+    /// The listener of the plan's filter, if it has one.
+    pub(crate) listener: Option<OwnedFd>,
+}
+
+impl Direct {
+    /// Takes in what came of a launch through the seed.
+    pub(crate) fn take(&mut self, answered: Answered) {
+        let Answered { end, records, moves, detail, listener } = answered;
+        self.below = moves.settle(&mut self.launched.pidfd, &mut self.launched.pid);
+        (self.launched.end, self.launched.trace, self.detail) = (end, records, detail);
+        self.listener = listener;
     }
 }
 
@@ -100,18 +119,62 @@ pub(crate) fn answer(
 #[derive(Debug)]
 pub(crate) struct Answering {
     pid: i32,
+    plan: OwnedPlan,
+    moves: Moves,
+    detail: Option<String>,
     deadline: Instant,
     patience: Duration,
     /// Until the seed has said so it is no image, whatever its name is: it may not have got so far as
     /// to take one. What ends without a word has failed.
     entering: bool,
+    /// Whether the plan's filter has a listener that has not been handed over yet.
+    listens: bool,
+    pub(crate) listener: Option<OwnedFd>,
     pub(crate) records: Vec<Trace>,
 }
 
 impl Answering {
-    pub(crate) fn new(pid: i32, deadline: Instant) -> Self {
-        let patience = SOCKET_PATIENCE;
-        Self { pid, deadline, patience, entering: false, records: Vec::new() }
+    pub(crate) fn new(pid: i32, deadline: Instant, plan: &OwnedPlan, below: Below) -> Self {
+        Self {
+            pid,
+            listens: plan.as_plan().has_listener(),
+            listener: None,
+            plan: plan.clone(),
+            moves: Moves::from(below),
+            detail: None,
+            deadline,
+            patience: SOCKET_PATIENCE,
+            entering: false,
+            records: Vec::new(),
+        }
+    }
+
+    /// Waits for what the seed says, or for the end of its socket, and finds out what that means.
+    pub(crate) fn wait(mut self, socket: BorrowedFd<'_>, pidfd: BorrowedFd<'_>) -> Answered {
+        loop {
+            self.rest(socket);
+            if let Some(end) = self.look(socket, pidfd) {
+                return self.over(end);
+            }
+        }
+    }
+
+    /// Whether a listener is still to come.
+    pub(crate) fn listens(&self) -> bool {
+        self.listens
+    }
+
+    /// Gives the launch up: what is to be ended is the handle now.
+    pub(crate) fn leave(self, ready: &mut Ready) -> Below {
+        // What has been said and not been heard is of processes that are to end, too.
+        let mut answering = self;
+        let _ = answering.look(ready.socket.as_fd(), ready.pidfd.as_fd());
+        answering.moves.settle(&mut ready.pidfd, &mut ready.pid)
+    }
+
+    pub(crate) fn over(self, end: End) -> Answered {
+        let Self { records, moves, detail, listener, .. } = self;
+        Answered { end, records, moves, detail, listener }
     }
 
     /// When it is to be looked at again though the socket is silent.
@@ -129,17 +192,35 @@ impl Answering {
         // One that answers without end has no more time than another.
         while readable(socket, Instant::now()) && Instant::now() < self.deadline {
             match receive(socket) {
-                Some((ReplyKind::Entering, _, traced)) if !self.entering => {
+                Some((ReplyKind::Entering, _, traced, [None, None])) if !self.entering => {
                     self.entering = true;
                     self.records = traced;
                 }
-                Some((ReplyKind::Fault, fault, traced)) => {
+                Some((ReplyKind::Listening, _, _, [Some(listener), None]))
+                    if self.entering && self.listens =>
+                {
+                    self.listens = false;
+                    self.listener = Some(listener);
+                    // Whoever waits for it is to get it, whatever else has been said.
+                    return None;
+                }
+                Some((ReplyKind::Fault, fault, traced, [None, None])) => {
                     self.records.extend(traced);
                     return Some(End::Fault(fault));
                 }
+                Some((kind @ (ReplyKind::Moving | ReplyKind::Moved), said, _, fds)) => {
+                    if !self.moves.hear(kind, said.index, fds) {
+                        kill(self.moves.handle(pidfd));
+                        return Some(End::Killed);
+                    }
+                }
+                Some((ReplyKind::MapsWanted, ..)) => {
+                    let (_, pid) = self.moves.image(pidfd, self.pid);
+                    self.detail = write_maps(socket, pid, &self.plan.as_plan());
+                }
                 // No answer to a launch: whoever gave it is no seed of ours.
                 Some(_) => {
-                    kill(pidfd);
+                    kill(self.moves.handle(pidfd));
                     return Some(End::Killed);
                 }
                 // The socket's other end is closed: by exec, or by death.
@@ -148,14 +229,16 @@ impl Answering {
         }
         self.patience *= 2;
         if Instant::now() >= self.deadline {
-            kill(pidfd);
-            wait_dead(pidfd, GRACE + Duration::from_secs(1));
+            let handle = self.moves.handle(pidfd);
+            kill(handle);
+            wait_dead(handle, GRACE + Duration::from_secs(1));
             return Some(End::TimedOut);
         }
         // Asked first: what a dead one had to say lies in the socket.
-        let dead = wait_dead(pidfd, Duration::ZERO);
+        let dead = wait_dead(self.moves.handle(pidfd), Duration::ZERO);
         let silent = !readable(socket, Instant::now());
-        let gone = dead || self.entering && still_seed(self.pid) == Some(false);
+        let (_, pid) = self.moves.image(pidfd, self.pid);
+        let gone = dead || self.entering && still_seed(pid) == Some(false);
         (silent && gone).then(|| self.ended(pidfd))
     }
 
@@ -163,8 +246,14 @@ impl Answering {
         if !self.entering {
             return End::Killed;
         }
+        if self.listens {
+            // It said that it enters its image, and never got so far as to do so.
+            kill(pidfd);
+            return End::Killed;
+        }
         let left = self.deadline.saturating_duration_since(Instant::now());
-        match entered(pidfd, self.pid, left) {
+        let (image, pid) = self.moves.image(pidfd, self.pid);
+        match entered(image, pid, left) {
             Entered::Started => End::Entered,
             Entered::DiedBefore => End::Killed,
         }
@@ -233,9 +322,28 @@ pub(crate) fn readable(socket: BorrowedFd<'_>, until: Instant) -> bool {
     }
 }
 
+/// Writes maps for a seed that waits for them, and tells it what came of that; tells here what went
+/// wrong.
+fn write_maps(socket: BorrowedFd<'_>, pid: i32, plan: &embryo_plan::Plan<'_>) -> Option<String> {
+    let refused = crate::id_maps::write(pid, plan).err();
+    let errno = refused.as_ref().map_or(0, |refused| refused.errno);
+    let request = Request {
+        magic: Request::MAGIC,
+        kind: RequestKind::Go as u32,
+        count: errno.into(),
+        ..Request::default()
+    };
+    // If it cannot be told, it has ended, which will be seen.
+    let _ = sys::send_with_fds(socket.as_raw(), request.as_bytes(), &[], &[]);
+    refused.map(|refused| refused.why)
+}
+
+/// Descriptors that come with a reply.
+type Fds = [Option<OwnedFd>; 2];
+
 /// One reply; `None` at the end of the socket, or if it is not one.
-fn receive(socket: BorrowedFd<'_>) -> Option<(ReplyKind, Fault, Vec<Trace>)> {
-    let message = message(socket)?;
+fn receive(socket: BorrowedFd<'_>) -> Option<(ReplyKind, Fault, Vec<Trace>, Fds)> {
+    let (message, fds) = message(socket)?;
     let (reply, rest) = Reply::read_from_prefix(message.as_slice()).ok()?;
     let (kind, fault) = reply.meaning()?;
     let record = |bytes: &[u8; 16]| Trace {
@@ -244,11 +352,11 @@ fn receive(socket: BorrowedFd<'_>) -> Option<(ReplyKind, Fault, Vec<Trace>)> {
         ns: u64::from_le_bytes(std::array::from_fn(|at| bytes[8 + at])),
     };
     let records = rest.as_chunks::<16>().0.iter().take(reply.traced as usize).map(record).collect();
-    Some((kind, fault, records))
+    Some((kind, fault, records, fds))
 }
 
 /// One message; `None` at the end of the socket.
-fn message(socket: BorrowedFd<'_>) -> Option<Vec<u8>> {
+fn message(socket: BorrowedFd<'_>) -> Option<(Vec<u8>, Fds)> {
     // A seed keeps at most 1024 records, and tells a u64 for each entry of a batch. The end of the
     // socket, which is what mostly comes, needs no room.
     let mut message = match rustix::io::ioctl_fionread(socket) {
@@ -256,14 +364,13 @@ fn message(socket: BorrowedFd<'_>) -> Option<Vec<u8>> {
         _ => vec![0u8; REPLY_LEN + limits::ENTRIES_MAX as usize * 8],
     };
     // A seed that exits with requests unread leaves an error, which comes before what it said.
-    let mut receive = || sys::recv_with_fds(socket.as_raw(), &mut message, &mut [], false);
-    let (len, _) = match receive() {
-        Err(Errno::CONNRESET) => receive(),
+    let mut receive = || sys::recv_owned::<2>(socket, &mut message);
+    let (len, fds) = match receive() {
+        (Err(Errno::CONNRESET), _) => receive(),
         other => other,
-    }
-    .ok()?;
-    message.truncate(len);
-    Some(message)
+    };
+    message.truncate(len.ok()?);
+    Some((message, fds))
 }
 
 /// What an embryo answers to a batch.
@@ -281,24 +388,53 @@ pub(crate) enum Answer {
     End,
 }
 
+/// What an embryo may do before it answers: go on elsewhere, and ask for maps.
+pub(crate) struct Meanwhile<'a> {
+    pub(crate) pidfd: BorrowedFd<'a>,
+    pub(crate) pid: i32,
+    pub(crate) plan: &'a OwnedPlan,
+    pub(crate) moves: Moves,
+    /// What went wrong here, if something did.
+    pub(crate) detail: Option<String>,
+}
+
 /// Waits for the answer to a batch.
-pub(crate) fn results(socket: BorrowedFd<'_>, deadline: Instant) -> Answer {
-    if !readable(socket, deadline) {
-        return Answer::Silence;
-    }
-    let Some(message) = message(socket).filter(|message| !message.is_empty()) else {
-        return Answer::End;
-    };
-    let Ok((reply, rest)) = Reply::read_from_prefix(message.as_slice()) else {
-        return Answer::Nonsense;
-    };
-    let (words, odd) = rest.as_chunks::<8>();
-    match reply.meaning() {
-        Some((ReplyKind::Fault, fault)) if rest.is_empty() => Answer::Fault(fault),
-        Some((ReplyKind::Done, _)) if odd.is_empty() && words.len() == reply.traced as usize => {
-            Answer::Done(words.iter().map(|word| u64::from_le_bytes(*word)).collect())
+pub(crate) fn results(
+    socket: BorrowedFd<'_>,
+    deadline: Instant,
+    meanwhile: &mut Meanwhile<'_>,
+) -> Answer {
+    loop {
+        // One that says something else without end has no more time than another.
+        if !readable(socket, deadline) || Instant::now() >= deadline {
+            return Answer::Silence;
         }
-        _ => Answer::Nonsense,
+        let Some((message, fds)) = message(socket).filter(|(message, _)| !message.is_empty())
+        else {
+            return Answer::End;
+        };
+        let Ok((reply, rest)) = Reply::read_from_prefix(message.as_slice()) else {
+            return Answer::Nonsense;
+        };
+        let (words, odd) = rest.as_chunks::<8>();
+        match reply.meaning() {
+            Some((ReplyKind::Fault, fault)) if rest.is_empty() => return Answer::Fault(fault),
+            Some((ReplyKind::Done, _))
+                if odd.is_empty() && words.len() == reply.traced as usize =>
+            {
+                return Answer::Done(words.iter().map(|word| u64::from_le_bytes(*word)).collect());
+            }
+            Some((kind @ (ReplyKind::Moving | ReplyKind::Moved), said)) => {
+                if !meanwhile.moves.hear(kind, said.index, fds) {
+                    return Answer::Nonsense;
+                }
+            }
+            Some((ReplyKind::MapsWanted, _)) => {
+                let (_, pid) = meanwhile.moves.image(meanwhile.pidfd, meanwhile.pid);
+                meanwhile.detail = write_maps(socket, pid, &meanwhile.plan.as_plan());
+            }
+            _ => return Answer::Nonsense,
+        }
     }
 }
 

@@ -3,10 +3,11 @@
 use crate::direct::{self, Direct, Entered};
 use crate::error::{Cause, Error, Fault, SpawnError};
 use crate::guarded::AsRaw;
+use crate::listener::Listener;
 use crate::process::{Process, kill, reaped_status, status_of, wait_dead};
 use crate::{hint, reaper, seeded};
 use embryo_interp::{End, Step, Trace};
-use embryo_plan::{OpCode, OwnedPlan, Route};
+use embryo_plan::{OpCode, OwnedPlan, Plan as PlanView, Route};
 use embryo_syscall::Errno;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::ExitStatusExt;
@@ -119,6 +120,7 @@ pub fn spawn_with(
 ) -> Result<Process, Error> {
     check(plan, grants)?;
     let view = plan.as_plan();
+    answerable(&view)?;
     // Slots are few; a stack buffer would save an allocation and cost a second path.
     let fds: Vec<i32> = grants.iter().map(AsRaw::as_raw).collect();
     let route = if options.through_seed { Route::Seed } else { view.route() };
@@ -144,13 +146,19 @@ pub(crate) fn check(plan: &OwnedPlan, grants: &[BorrowedFd<'_>]) -> Result<(), E
     Ok(())
 }
 
+/// Refuses to wait for a start that waits for an answer of whoever has the filter's listener, which
+/// nobody has as long as it is waited for.
+pub(crate) fn answerable(plan: &PlanView<'_>) -> Result<(), Error> {
+    if plan.start_is_notified() { Err(Error::StartIsNotified) } else { Ok(()) }
+}
+
 /// Turns what the launch came to into a process, or reaps it and says why there is none.
 pub(crate) fn settle(
     direct: Direct,
     route: Route,
     context: &hint::Context<'_>,
 ) -> Result<Process, Error> {
-    let Direct { launched, cut, cut_raised } = direct;
+    let Direct { launched, cut, cut_raised, listener, below, detail } = direct;
     let trace = context.records(&launched.trace);
     let killed = Fault::step(Step::Killed, Errno::INTR);
     let (fault, cause) = match launched.end {
@@ -168,7 +176,9 @@ pub(crate) fn settle(
                     legacy_clone: launched.legacy_clone,
                     trace,
                 };
-                return Ok(Process::new(launched.pidfd, launched.pid as u32, report));
+                let mut process = Process::new(launched.pidfd, launched.pid as u32, below, report);
+                process.listener = listener.map(Listener::new);
+                return Ok(process);
             }
             (killed, Cause::Killed(None))
         }
@@ -179,6 +189,7 @@ pub(crate) fn settle(
     let buried = bury(launched.pidfd);
     let cause = if let Cause::Killed(_) = cause { Cause::Killed(buried.signal) } else { cause };
     let mut error = context.failed(fault, cause, trace);
+    error.detail = detail.or(error.detail);
     if cause == Cause::TimedOut {
         error.detail = Some(match buried.gone {
             true => "it was killed".to_owned(),
@@ -225,6 +236,19 @@ impl hint::Context<'_> {
     /// The error for a fault, with all that can be found out about it.
     pub(crate) fn error(&self, fault: Fault, cause: Cause, trace: Vec<TraceRecord>) -> Error {
         Error::Spawn(Box::new(self.failed(fault, cause, trace)))
+    }
+
+    /// The error for a fault, with what went wrong in this process.
+    pub(crate) fn detailed(
+        &self,
+        fault: Fault,
+        cause: Cause,
+        trace: Vec<TraceRecord>,
+        detail: Option<String>,
+    ) -> Error {
+        let mut error = self.failed(fault, cause, trace);
+        error.detail = detail.or(error.detail);
+        Error::Spawn(Box::new(error))
     }
 
     fn failed(&self, fault: Fault, cause: Cause, trace: Vec<TraceRecord>) -> SpawnError {

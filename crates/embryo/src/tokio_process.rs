@@ -68,6 +68,7 @@ impl Launching {
             if let Some(process) = self.try_wait()? {
                 return process.into_async();
             }
+            self.answerable()?;
             let until = self.next_look().into();
             if let Some(watched) = &watched
                 && let Ok(ready) = tokio::time::timeout_at(until, watched.readable()).await

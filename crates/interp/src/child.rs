@@ -7,7 +7,7 @@
 use crate::fault::{Fault, Step};
 use crate::ops::Context;
 use crate::signals::Dispositions;
-use crate::start::Image;
+use crate::start::{Image, News};
 use crate::trace::Trace;
 use crate::world::World;
 use core::ffi::c_void;
@@ -154,6 +154,7 @@ pub unsafe extern "C" fn enter(brief: *mut c_void) -> ! {
         dispositions: brief.dispositions,
         own: None,
         world: World::INHERITED,
+        executor: None,
         results: &mut [],
         trace,
         traced: 0,
@@ -161,9 +162,16 @@ pub unsafe extern "C" fn enter(brief: *mut c_void) -> ! {
     let fault = match own_descriptors(brief, &mut context) {
         Err(fault) => fault,
         Ok(()) => {
-            let mut entering = |context: &Context<'_>| brief.shared.enter(context.traced);
+            let mut tell = |context: &Context<'_>, news| match news {
+                News::Entering => {
+                    brief.shared.enter(context.traced);
+                    Ok(())
+                }
+                // Filters go through the seed.
+                News::Listening(..) => Err(Errno::INVAL),
+            };
             // SAFETY: the image is this plan's, as the brief promises, and the task is its child.
-            unsafe { crate::run(&brief.plan, &mut context, &brief.image, &mut entering) }
+            unsafe { crate::run(&brief.plan, &mut context, &brief.image, &mut tell) }
         }
     };
     brief.shared.fail(fault, context.traced);

@@ -5,6 +5,7 @@
 //! is to have is vacated first. That makes swaps and cycles of any length ordinary.
 
 use crate::fault::{Fault, Step};
+use crate::world::World;
 use embryo_plan::{Op, Plan, Slot};
 use embryo_syscall::{CloseRange, Errno, Result};
 
@@ -15,6 +16,8 @@ pub(crate) struct Descriptors<'a> {
     pub(crate) control: i32,
     /// The pidfd of a seed's owner, or -1. It is closed on exec.
     pub(crate) owner: i32,
+    /// Others of a seed's own, closed on exec.
+    pub(crate) world: World,
 }
 
 impl Descriptors<'_> {
@@ -49,7 +52,8 @@ impl Descriptors<'_> {
 
     /// Moves away whatever lies at `number` and is still needed.
     fn vacate(&mut self, number: i32) -> Result<()> {
-        for own in [&mut self.control, &mut self.owner] {
+        let [root, proc, init] = self.world.descriptors();
+        for own in [&mut self.control, &mut self.owner, root, proc, init] {
             if *own == number {
                 *own = embryo_syscall::dupfd_cloexec(number, 0)?;
             }
@@ -90,7 +94,8 @@ impl Descriptors<'_> {
 impl Descriptors<'_> {
     /// Closes what exec would close in a clean table: for a start without an exec.
     pub(crate) fn close_own(&self) {
-        for fd in self.slots.iter().chain([&self.control, &self.owner]) {
+        let World { root, proc, init, .. } = &self.world;
+        for fd in self.slots.iter().chain([&self.control, &self.owner, root, proc, init]) {
             if embryo_syscall::fcntl_getfd(*fd) == Ok(true) {
                 let _ = embryo_syscall::close(*fd);
             }

@@ -8,11 +8,14 @@
 
 mod cgroup;
 mod child;
+mod confine;
 mod fault;
 mod fds;
 #[cfg(feature = "launcher")]
 mod launcher;
 mod memory;
+mod mount;
+mod namespace;
 mod ops;
 mod privilege;
 mod registers;
@@ -30,9 +33,9 @@ pub use launcher::{Arena, End, Launch, Launched, clone3_refused, launch};
 pub use memory::Own;
 pub use ops::{Context, apply};
 pub use signals::{Dispositions, ignore_signals, reset_dispositions};
-pub use start::{Image, start};
+pub use start::{Image, News, Tell, start};
 pub use trace::{Trace, now_ns};
-pub use world::World;
+pub use world::{Executor, Move, World};
 
 use embryo_plan::Plan;
 
@@ -46,11 +49,11 @@ pub unsafe fn run(
     plan: &Plan<'_>,
     context: &mut Context<'_>,
     image: &Image,
-    entering: &mut dyn FnMut(&Context<'_>),
+    tell: Tell<'_>,
 ) -> Fault {
     if let Err(fault) = apply(plan, context) {
         return fault;
     }
     // SAFETY: the caller vouches for the image and for the task.
-    unsafe { start(plan, context, image, entering) }
+    unsafe { start(plan, context, image, tell) }
 }

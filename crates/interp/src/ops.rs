@@ -1,13 +1,16 @@
 //! The dispatch: one match, one line per op.
 
 use crate::cgroup;
+use crate::confine;
 use crate::fault::{Fault, Step};
 use crate::fds::Descriptors;
 use crate::memory::{self, Own};
+use crate::mount;
+use crate::namespace;
 use crate::privilege;
 use crate::signals::Dispositions;
 use crate::trace::{Trace, now_ns};
-use crate::world::World;
+use crate::world::{Executor, World};
 use core::num::NonZeroU64;
 use embryo_plan::{Op, OpCode, Plan};
 use embryo_syscall::{self as sys, Errno, Result, SchedAttr};
@@ -39,6 +42,8 @@ pub struct Context<'a> {
     pub own: Option<Own>,
     /// What of its surroundings is the task's own by now.
     pub world: World,
+    /// What can do what needs the task's maker; `None` in a child that shares its maker's memory.
+    pub executor: Option<&'a mut dyn Executor>,
     /// Room for what each op has to tell, by index, or nothing.
     pub results: &'a mut [u64],
     /// Room for one record per op, or nothing.
@@ -72,6 +77,11 @@ pub fn apply(plan: &Plan<'_>, context: &mut Context<'_>) -> core::result::Result
         let Some(op) = op else {
             return Err(Fault::step(Step::Decode, Errno::INVAL));
         };
+        if op.code().place().first > OpCode::PidNamespace.place().last
+            && let Err(errno) = namespace::enter_own(context)
+        {
+            return Err(Fault::step(Step::Clone, errno));
+        }
         if op.is_start() {
             break;
         }
@@ -87,8 +97,16 @@ pub fn apply(plan: &Plan<'_>, context: &mut Context<'_>) -> core::result::Result
 }
 
 fn apply_one(op: &Op<'_>, context: &mut Context<'_>) -> Result<u64> {
-    let mut fds =
-        Descriptors { slots: context.slots, control: context.control, owner: context.owner };
+    if let Op::Namespace(op) = op {
+        return namespace::apply(op, context).map(|()| 0);
+    }
+    let (parent, init) = (context.parent, context.world.init);
+    let mut fds = Descriptors {
+        slots: context.slots,
+        control: context.control,
+        owner: context.owner,
+        world: context.world,
+    };
     let outcome = match *op {
         Op::Fail { errno } => Err(Errno::new(errno as u16)),
         Op::SetSid => done(rustix::process::setsid()),
@@ -116,14 +134,19 @@ fn apply_one(op: &Op<'_>, context: &mut Context<'_>) -> Result<u64> {
         Op::Groups { list } => sys::setgroups(list),
         Op::Gid { real, effective, saved } => sys::set_res_gid(real, effective, saved),
         Op::Uid { real, effective, saved } => sys::set_res_uid(real, effective, saved),
-        Op::DeathSignal { signal } => death_signal(signal, context.parent),
+        Op::DeathSignal { signal } => death_signal(signal, parent, init),
         Op::Subreaper => done(rustix::process::set_child_subreaper(Some(Pid::INIT))),
         Op::Personality { persona } => sys::set_personality(persona).map(drop),
         Op::NoNewPrivs => done(rustix::thread::set_no_new_privs(true)),
+        Op::Confine(op) => confine::apply(&op, &fds),
         // Dispositions and mask are set at the end of the build, when no signal may be lost.
         Op::SignalIgnore { .. } | Op::SignalMask { .. } | Op::SignalDefault { .. } => Ok(()),
         // So are filter and threads: what comes before has no use for them.
         Op::Seccomp { .. } | Op::SeccompStrict | Op::Thread { .. } => Ok(()),
+        Op::Mount(ref op) => {
+            let fd = op.slot().map_or(Ok(-1), |slot| fds.get(slot))?;
+            mount::apply(op, fd, &mut fds.world)
+        }
         // The start is not applied but entered; see `start`.
         Op::ExecPath { .. } | Op::ExecSlot { .. } | Op::ExecName { .. } | Op::StartRegs { .. } => {
             Err(Errno::INVAL)
@@ -139,7 +162,8 @@ fn apply_one(op: &Op<'_>, context: &mut Context<'_>) -> Result<u64> {
             return memory::apply(op, slot, own);
         }
     };
-    (context.control, context.owner) = (fds.control, fds.owner);
+    let Descriptors { control, owner, world, .. } = fds;
+    (context.control, context.owner, context.world) = (control, owner, world);
     outcome.map(|()| 0)
 }
 
@@ -198,7 +222,12 @@ fn sched(op: &Op<'_>) -> Result<()> {
 
 /// Sets the signal, then looks whether the parent died in between: the kernel looks only at the
 /// moment of its death.
-fn death_signal(signal: u32, parent: i32) -> Result<()> {
+///
+/// In a pid namespace with an init the parent is that init's, which passes the signal on.
+fn death_signal(signal: u32, parent: i32, init: i32) -> Result<()> {
+    if init >= 0 {
+        return sys::send_with_fds(init, &[signal as u8], &[], &[]);
+    }
     // SAFETY: a death signal is only sent, never handled here; the number was checked to be a
     // signal, and a real-time one has no name that rustix could check.
     let signal = unsafe { Signal::from_raw_unchecked(signal as i32) };
@@ -284,6 +313,7 @@ mod tests {
                 dispositions: Dispositions::Any,
                 own: None,
                 world: World::INHERITED,
+                executor: None,
                 results: &mut [],
                 trace: &mut [],
                 traced: 0,

@@ -10,6 +10,7 @@ use crate::memory::{self, Own};
 use crate::ops::{Context, start_op};
 use crate::seccomp;
 use crate::signals::{Wanted, set_dispositions};
+use crate::start::{News, Tell};
 use embryo_plan::{MapFlags, Op, OpCode, Plan, Regset, ranges};
 use embryo_syscall::{self as sys, Errno, Leap, LeapRegs};
 
@@ -42,7 +43,7 @@ pub(crate) unsafe fn enter(
     context: &mut Context<'_>,
     wanted: &Wanted,
     start: &Start<'_>,
-    entering: &mut dyn FnMut(&Context<'_>),
+    tell: Tell<'_>,
 ) -> Fault {
     let (index, code) =
         start_op(plan).map_or((0, OpCode::StartRegs), |(index, code, _)| (index, code));
@@ -66,11 +67,16 @@ pub(crate) unsafe fn enter(
         area.give_back();
         return fail(errno);
     }
-    entering(context);
+    let _ = tell(context, News::Entering);
     let name = core::ffi::CStr::from_bytes_until_nul(&STARTED_NAME).unwrap_or_default();
     let _ = rustix::thread::set_name(name);
-    Descriptors { slots: context.slots, control: context.control, owner: context.owner }
-        .close_own();
+    Descriptors {
+        slots: context.slots,
+        control: context.control,
+        owner: context.owner,
+        world: context.world,
+    }
+    .close_own();
     // SAFETY: no thread but those that wait in the area, no thread-local storage, and what is
     // unmapped is the seed's, as the caller vouches.
     unsafe { leap.go() }

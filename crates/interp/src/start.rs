@@ -23,10 +23,23 @@ pub struct Image {
     pub envp: *const *const c_char,
 }
 
+/// What an executor tells its owner on the way into the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// The image is about to be entered.
+    Entering,
+    /// A filter has been installed: the index of its op, and the descriptor of its listener. The calls
+    /// that tell so have to pass the filter.
+    Listening(u32, i32),
+}
+
+/// Whoever hands such news on. What [`News::Entering`] comes to does not matter.
+pub type Tell<'a> = &'a mut dyn FnMut(&Context<'_>, News) -> Result<(), Errno>;
+
 const SHELL: &CStr = c"/bin/sh";
 
-/// Closes what was not granted, sets dispositions and mask, calls `entering` and executes the
-/// image. It returns only to say what failed.
+/// Closes what was not granted, sets dispositions and mask, tells that the image is entered and
+/// executes it. It returns only to say what failed.
 ///
 /// # Safety
 /// - `image` must hold the arrays of this plan's argv and envp, as [`Image`] says, alive and, if
@@ -37,13 +50,18 @@ pub unsafe fn start(
     plan: &Plan<'_>,
     context: &mut Context<'_>,
     image: &Image,
-    entering: &mut dyn FnMut(&Context<'_>),
+    tell: Tell<'_>,
 ) -> Fault {
     let Some((index, code, op)) = start_op(plan) else {
         return Fault::step(Step::Decode, Errno::INVAL);
     };
     let fail = |errno| Fault::op(index, code, errno);
-    let fds = Descriptors { slots: context.slots, control: context.control, owner: context.owner };
+    let fds = Descriptors {
+        slots: context.slots,
+        control: context.control,
+        owner: context.owner,
+        world: context.world,
+    };
     let file = match op {
         Op::ExecSlot { slot, .. } => match fds.get(slot) {
             Ok(fd) => fd,
@@ -56,7 +74,7 @@ pub unsafe fn start(
     if let Op::StartRegs { page, regset, leave } = op {
         let start = Start { page, regset, leave };
         // SAFETY: the caller vouches for the task, and an address space of its own is asked for.
-        return unsafe { enter(plan, context, &wanted, &start, entering) };
+        return unsafe { enter(plan, context, &wanted, &start, tell) };
     }
     if !context.clean_table
         && let Err(fault) = fds.close_others(plan, if stays { file } else { -1 }, context.table_end)
@@ -69,12 +87,13 @@ pub unsafe fn start(
     if let Err(errno) = set_dispositions(&wanted, context.dispositions) {
         return Fault::step(Step::Signals, errno);
     }
-    entering(context);
+    let _ = tell(context, News::Entering);
     if let Err(errno) = sys::set_mask(wanted.mask) {
         return Fault::step(Step::Signals, errno);
     }
     // Last of all: from here on every call has to pass it, the report of a failure too.
-    if let Err(fault) = seccomp::install(plan) {
+    let mut listening = |index, fd| tell(context, News::Listening(index, fd));
+    if let Err(fault) = seccomp::install(plan, &mut listening) {
         let _ = sys::set_mask(sys::ALL_SIGNALS);
         return fault;
     }

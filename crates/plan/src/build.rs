@@ -6,7 +6,7 @@
 use crate::check::{PlanError, RawPlan};
 use crate::format::{DataRef, Entry, HEADER_LEN, Header, ListRef, MAGIC, PlanFlags, VERSION};
 use crate::limits;
-use crate::op::{Keep, NO_SLOT, Op, OpCode, Slot};
+use crate::op::{Keep, NO_SLOT, Namespaces, Op, OpCode, Slot};
 use crate::view::Plan;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -210,7 +210,14 @@ impl PlanBuilder {
                     return after;
                 }
                 let minor = match op.code {
-                    OpCode::PutFd | OpCode::OpenNull | OpCode::Rlimit => op.entry.args[0].get(),
+                    OpCode::PutFd | OpCode::OpenNull | OpCode::Rlimit | OpCode::ClockOffset => {
+                        op.entry.args[0].get()
+                    }
+                    // That of users gives the capabilities that the others need.
+                    OpCode::JoinNamespace => {
+                        let user = u64::from(Namespaces::USER.bits());
+                        u64::from(op.entry.args[0].get() & user == 0)
+                    }
                     _ => 0,
                 };
                 after = (op.code.place().last, minor);

@@ -5,20 +5,27 @@
 //! gaps or overlaps, and whatever is unused is zero. That makes the rules short and two plans
 //! equal when their bytes are.
 
+mod namespace;
 mod privilege;
 
 use crate::filter::check_filter;
+use crate::following;
 use crate::format::{
     DataRef, ENTRY_LEN, Entry, HEADER_LEN, Header, ListRef, MAGIC, PlanFlags, VERSION,
 };
 use crate::layout::Layout;
 use crate::limits;
-use crate::op::{ArgKind, DataKind, ExecFlags, Keep, MapFlags, NO_SLOT, Op, OpCode};
+use crate::op::{
+    ArgKind, DataKind, ExecFlags, IdRange, Keep, MapFlags, MountOp, NO_SLOT, Op, OpCode,
+};
 use crate::regset::{Regset, ranges, unsound_state};
 use crate::view::Plan;
 use core::ffi::CStr;
 use core::fmt;
 use zerocopy::FromBytes;
+
+mod confine;
+mod mount;
 
 /// Bytes that are alleged to be a plan.
 #[derive(Clone, Copy, Debug)]
@@ -129,6 +136,33 @@ pub enum Reason {
     OnlyAtStart,
     /// More threads than [`limits::THREADS_MAX`].
     TooManyThreads,
+    /// More filters than [`limits::FILTERS_MAX`].
+    TooManyFilters,
+    /// A filter that never lets a call through that has to be made after it: the call, and what the
+    /// filter returns (`SECCOMP_RET_*`).
+    FilterForbids(&'static str, u32),
+    /// A second filter with a listener.
+    TwoListeners,
+    /// Several filters, or one with a listener, with a start by registers.
+    FiltersOnlyWithExec,
+    /// A rule for a ruleset that the plan does not enforce.
+    RulesetUnused,
+    /// A path of an op on mounts that does not begin at the root.
+    Relative,
+    /// A target with `..` in it, whose meaning depends on what is a link by then.
+    DotDot,
+    /// A new root that is never entered, or the reverse.
+    RootHalf,
+    /// The op is about a namespace that the plan neither makes nor joins; its kind.
+    NeedsNamespace(&'static str),
+    /// An id that the plan's user namespace does not map.
+    NotMapped(u32),
+    /// Groups in a user namespace that refuses setgroups(2).
+    GroupsDenied,
+    /// Ranges of an id map that have ids in common.
+    OverlappingIds,
+    /// More lines of an id map than [`limits::ID_RANGES_MAX`].
+    TooManyRanges,
 }
 
 impl fmt::Display for PlanError {
@@ -217,9 +251,32 @@ impl fmt::Display for Reason {
                 )
             }
             Reason::OnlyAtStart => f.write_str("it is done at the start, and a batch has none"),
+            Reason::NeedsNamespace(kind) => {
+                write!(f, "it needs a {kind} namespace that the plan makes or joins")
+            }
+            Reason::NotMapped(id) => write!(f, "the user namespace does not map id {id}"),
+            Reason::GroupsDenied => f.write_str(
+                "the user namespace refuses setgroups: a child that maps itself may not have it",
+            ),
+            Reason::OverlappingIds => f.write_str("ranges of ids overlap"),
+            Reason::TooManyRanges => {
+                write!(f, "more than {} lines in an id map", limits::ID_RANGES_MAX)
+            }
             Reason::TooManyThreads => {
                 write!(f, "more than {} threads besides the first", limits::THREADS_MAX)
             }
+            Reason::TooManyFilters => write!(f, "more than {} filters", limits::FILTERS_MAX),
+            Reason::FilterForbids(call, answer) => following::forbidden(f, call, *answer),
+            Reason::TwoListeners => f.write_str("at most one filter has a listener"),
+            Reason::FiltersOnlyWithExec => f.write_str(
+                "a start by registers installs one filter, and hands over no listener",
+            ),
+            Reason::RulesetUnused => {
+                f.write_str("the plan adds a rule to a ruleset that it does not enforce")
+            }
+            Reason::Relative => f.write_str("a path does not begin with /"),
+            Reason::DotDot => f.write_str("the target has .. in it"),
+            Reason::RootHalf => f.write_str("new-root and enter-root need each other"),
         }
     }
 }
@@ -238,6 +295,7 @@ impl<'a> RawPlan<'a> {
             return Err(whole(Reason::StringsTooLong));
         }
         let mut seen = Seen::default();
+        seen.spaces.batch = plan.is_batch();
         for (index, entry) in plan.entries().iter().enumerate() {
             let code = OpCode::from_number(entry.code.get());
             let fail = |reason| PlanError { entry: Some(index as u32), code, reason };
@@ -251,6 +309,8 @@ impl<'a> RawPlan<'a> {
             return Err(whole(Reason::UnusedData));
         }
         seen.whole(&plan).map_err(whole)?;
+        following::check(&plan)?;
+        confine::check(&plan)?;
         Ok(plan)
     }
 
@@ -411,6 +471,11 @@ fn check_data(
     let bytes = cursor.take(plan, at)?;
     match kind {
         DataKind::Path => check_text(bytes, limits::PATH_BYTES_MAX, true),
+        DataKind::Absolute => {
+            check_text(bytes, limits::PATH_BYTES_MAX, true)?;
+            if bytes.first() == Some(&b'/') { Ok(()) } else { Err(Reason::Relative) }
+        }
+        DataKind::Layers => mount::check_layers(bytes),
         DataKind::Search => check_text(bytes, limits::SEARCH_BYTES_MAX, false),
         DataKind::Groups if bytes.len() % 4 != 0 || bytes.len() / 4 > limits::GROUPS_MAX => {
             Err(Reason::DataLength)
@@ -428,6 +493,11 @@ fn check_data(
             Err(Reason::DataLength)
         }
         DataKind::Filter => check_filter(bytes),
+        DataKind::IdMap if !bytes.len().is_multiple_of(IdRange::BYTES) => Err(Reason::DataLength),
+        DataKind::IdMap if bytes.len() / IdRange::BYTES > limits::ID_RANGES_MAX => {
+            Err(Reason::TooManyRanges)
+        }
+        DataKind::HostName => check_text(bytes, limits::HOST_NAME_BYTES_MAX, true),
         DataKind::Keyring => check_text(bytes, limits::KEYRING_NAME_BYTES_MAX, false),
         DataKind::Nodes if bytes.len() % 8 != 0 || bytes.len() > limits::NODE_MASK_BYTES_MAX => {
             Err(Reason::DataLength)
@@ -527,6 +597,10 @@ fn check_range(op: &Op<'_>) -> Result<(), Reason> {
             within(clear_tid < limits::ADDRESS_END && clear_tid % 4 == 0, "the word to clear")?;
             within(mask & unblockable == 0, "the mask")
         }
+        Op::Seccomp { flags, .. } => confine::check_filter_flags(flags),
+        Op::Confine(op) => confine::check_range(&op),
+        Op::Mount(ref op) => mount::check_range(op),
+        Op::Namespace(op) => namespace::check_range(&op),
         Op::StartRegs { page, regset, leave } => {
             check_regset(regset)?;
             within(page % limits::PAGE == 0 && page < limits::ADDRESS_END, "the page")?;
@@ -601,41 +675,50 @@ fn check_sched(policy: u32, priority: u32, times: [u64; 3]) -> Result<(), Reason
 
 /// What stood in the plan so far.
 #[derive(Default)]
-struct Seen {
+struct Seen<'a> {
     last: Option<OpCode>,
     high: u8,
     fd: Option<u32>,
     resource: Option<u32>,
     kinds: u128,
     threads: u32,
+    filters: confine::Filters,
     strict: bool,
+    enters: bool,
+    spaces: namespace::Spaces<'a>,
 }
 
 /// Ops of one kind exclude each other; `None` may be repeated.
 fn kind_bit(code: OpCode) -> Option<u128> {
     let same_as = match code {
-        OpCode::Fail | OpCode::PutFd | OpCode::OpenNull | OpCode::Rlimit | OpCode::Thread => {
-            return None;
-        }
-        OpCode::SeccompStrict => OpCode::Seccomp,
-        OpCode::ChrootSlot => OpCode::ChrootPath,
+        OpCode::Fail
+        | OpCode::PutFd
+        | OpCode::OpenNull
+        | OpCode::Rlimit
+        | OpCode::Thread
+        | OpCode::Seccomp
+        | OpCode::LandlockPath
+        | OpCode::JoinNamespace
+        | OpCode::ClockOffset => return None,
+        OpCode::MappedUserNamespace => OpCode::UserNamespace,
+        OpCode::ChrootSlot | OpCode::EnterRoot => OpCode::ChrootPath,
         OpCode::ChdirSlot => OpCode::ChdirPath,
         other => other,
     };
-    if (0x0701..=0x0710).contains(&(code as u16)) {
+    if (0x0701..=0x0710).contains(&(code as u16)) || (0x0802..=0x0810).contains(&(code as u16)) {
         return None;
     }
     let position = OpCode::ALL.iter().position(|code| *code == same_as)?;
     Some(1 << position)
 }
 
-impl Seen {
+impl<'a> Seen<'a> {
     fn has(&self, code: OpCode) -> bool {
         kind_bit(code).is_some_and(|bit| self.kinds & bit != 0)
     }
 
     /// Takes the next op in, if it may follow those before it.
-    fn admit(&mut self, op: &Op<'_>) -> Result<(), Reason> {
+    fn admit(&mut self, op: &Op<'a>) -> Result<(), Reason> {
         let code = op.code();
         if self.high == 100 {
             return Err(Reason::AfterStart);
@@ -678,7 +761,14 @@ impl Seen {
                 return Err(Reason::TooManyThreads);
             }
             Op::Thread { .. } => self.threads += 1,
+            Op::Seccomp { .. } if self.strict => return Err(Reason::Repeated),
+            Op::Seccomp { flags, .. } => self.filters.admit(flags)?,
+            Op::SeccompStrict if self.filters.any() => return Err(Reason::Repeated),
             Op::SeccompStrict => self.strict = true,
+            Op::StartRegs { .. } if self.filters.need_exec() => {
+                return Err(Reason::FiltersOnlyWithExec);
+            }
+            Op::Mount(MountOp::EnterRoot) => self.enters = true,
             Op::ExecPath { .. } | Op::ExecSlot { .. } | Op::ExecName { .. }
                 if self.strict || self.threads > 0 =>
             {
@@ -692,7 +782,7 @@ impl Seen {
             }
             _ => {}
         }
-        Ok(())
+        self.spaces.admit(op)
     }
 
     /// What only the whole plan can say.
@@ -702,13 +792,16 @@ impl Seen {
         if plan.is_batch() {
             let bare = !starts && keep.is_empty() && plan.argv().count() == 0;
             let bare = bare && plan.envp().count() == 0;
-            if self.threads > 0 || self.has(OpCode::Seccomp) {
+            if self.threads > 0 || self.strict || self.filters.any() {
                 return Err(Reason::OnlyAtStart);
             }
             return if bare { Ok(()) } else { Err(Reason::BatchWithImage) };
         }
         if !starts {
             return Err(Reason::NoStart);
+        }
+        if self.has(OpCode::NewRoot) != self.enters {
+            return Err(Reason::RootHalf);
         }
         let by_registers = self.last == Some(OpCode::StartRegs);
         if by_registers && (plan.argv().next().is_some() || plan.envp().next().is_some()) {
@@ -724,7 +817,8 @@ impl Seen {
             ("umask", self.has(OpCode::Umask), keep.contains(Keep::UMASK)),
             ("session", self.has(OpCode::SetSid), keep.contains(Keep::SESSION)),
         ] {
-            if what == "working directory" && self.has(OpCode::ChrootPath) && !set {
+            let moved = self.has(OpCode::ChrootPath) || self.spaces.moved_root();
+            if what == "working directory" && moved && !set {
                 return Err(Reason::RootWithoutCwd);
             }
             match (set, kept) {

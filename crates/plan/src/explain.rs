@@ -1,5 +1,6 @@
 //! A plan in words: one line an op, and the same fields for programs.
 
+mod namespace;
 mod privilege;
 
 use crate::layout::Layout;
@@ -7,11 +8,14 @@ use crate::names::{
     capability_name, errno_name, memory_policy_name, resource_name, sched_policy_name,
     securebit_name, signal_name,
 };
-use crate::op::{CgroupOp, ExecFlags, FilterFlags, Keep, MapFlags, Op, Slot};
+use crate::op::{CgroupOp, ExecFlags, FilterFlags, IdRange, Keep, MapFlags, Op, Slot};
 use crate::regset::{Regset, ranges};
 use crate::view::Plan;
 use core::ffi::CStr;
 use core::fmt;
+
+mod confine;
+mod mount;
 
 /// The value of one field of an op.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,10 +41,14 @@ pub enum ArgText<'a> {
     Cpus(&'a [u8]),
     /// Ids, little-endian u32s.
     Ids(&'a [u8]),
+    /// Bits of a kernel interface, with the names of those that have one, from bit 0 on.
+    Bits(u64, &'static [&'static str]),
     /// A set of capabilities; bit n is capability n, and all 64 are `all`.
     Capabilities(u64),
     /// Securebits flags.
     Securebits(u32),
+    /// One line of an id map.
+    Range(IdRange),
 }
 
 impl fmt::Display for ArgText<'_> {
@@ -66,6 +74,13 @@ impl fmt::Display for ArgText<'_> {
                     .filter(|cpu| mask[*cpu as usize / 8] >> (cpu % 8) & 1 == 1);
                 comma_separated(f, cpus, |f, cpu| write!(f, "{cpu}"))
             }
+            ArgText::Bits(bits, names) => {
+                let set = (0..u64::BITS).filter(|bit| bits >> bit & 1 == 1);
+                comma_separated(f, set, |f, bit| match names.get(bit as usize) {
+                    Some(name) => f.write_str(name),
+                    None => write!(f, "{bit}"),
+                })
+            }
             ArgText::Capabilities(u64::MAX) => f.write_str("all"),
             ArgText::Capabilities(set) => {
                 let numbers = (0..64u32).filter(|number| set >> number & 1 == 1);
@@ -80,6 +95,9 @@ impl fmt::Display for ArgText<'_> {
                     Some(name) => f.write_str(name),
                     None => write!(f, "{bit}"),
                 })
+            }
+            ArgText::Range(IdRange { inside, outside, count }) => {
+                write!(f, "{inside}:{outside}:{count}")
             }
             ArgText::Ids(list) => {
                 let ids = list.as_chunks::<4>().0.iter().map(|id| u32::from_le_bytes(*id));
@@ -221,14 +239,18 @@ impl<'a> Op<'a> {
             Op::Seccomp { flags, program } => {
                 let count = program.len() / crate::filter::INSTRUCTION_BYTES;
                 field("instructions", Number(count as i64));
-                for (flag, word) in
-                    [(FilterFlags::LOG, "log"), (FilterFlags::SPEC_ALLOW, "spec-allow")]
-                {
+                for (flag, word) in [
+                    (FilterFlags::LOG, "log"),
+                    (FilterFlags::SPEC_ALLOW, "spec-allow"),
+                    (FilterFlags::LISTENER, "listener"),
+                    (FilterFlags::WAIT_KILLABLE, "wait-killable"),
+                ] {
                     if flags.contains(flag) {
                         field("how", Word(word));
                     }
                 }
             }
+            Op::Confine(op) => confine::fields(&op, field),
             Op::SignalIgnore { set } | Op::SignalMask { set } | Op::SignalDefault { set } => {
                 field("signals", Signals(set));
             }
@@ -290,6 +312,7 @@ impl<'a> Op<'a> {
                 }
             }
             Op::MoveVdso { to } => field("to", Hex(to)),
+            Op::Namespace(op) => namespace::fields(&op, field),
             Op::StartRegs { page, regset, leave } => {
                 registers(regset, field);
                 field("page", Hex(page));
@@ -305,6 +328,7 @@ impl<'a> Op<'a> {
                     field("clear_tid", Hex(clear_tid));
                 }
             }
+            Op::Mount(ref op) => mount::fields(op, field),
             Op::ExecPath { path, flags } => {
                 field("path", Text(path));
                 exec_flags(flags, field);

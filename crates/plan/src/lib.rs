@@ -17,6 +17,7 @@ mod build;
 mod check;
 mod explain;
 mod filter;
+mod following;
 mod format;
 mod layout;
 pub mod limits;
@@ -29,7 +30,7 @@ mod view;
 pub use build::{BuildError, OwnedPlan, PlanBuilder};
 pub use check::{PlanError, RawPlan, Reason};
 pub use explain::{ArgText, Explained};
-pub use filter::{INSTRUCTION_BYTES, check_filter};
+pub use filter::{FilterOutcome, INSTRUCTION_BYTES, check_filter, filter_outcome};
 pub use format::{
     DataRef, ENTRY_LEN, Entry, HEADER_LEN, Header, ListRef, MAGIC, PlanFlags, VERSION,
 };
@@ -39,8 +40,9 @@ pub use names::{
     securebit_name, signal_name,
 };
 pub use op::{
-    Access, CapSets, CgroupOp, ExecFlags, FilterFlags, Keep, MapFlags, NO_SLOT, Op, OpCode, Place,
-    PrivilegeOp, Route, Slot,
+    Access, CapSets, CgroupOp, ConfineOp, ExecFlags, FilterFlags, IdRange, Keep, LANDLOCK_RIGHTS,
+    LandlockFlags, MapFlags, MountFlags, MountOp, NO_SLOT, NamespaceOp, Namespaces, Op, OpCode,
+    Place, PrivilegeOp, Route, Slot, Spread, UserFlags, layers,
 };
 pub use regset::{
     ARM_STATE_BYTES, ArmRegs, Regset, X86_COMPONENTS, X86_EXTENDED_BYTES, X86_LEGACY_BYTES,

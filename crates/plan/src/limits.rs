@@ -41,6 +41,8 @@ pub const AUXV_BYTES_MAX: usize = 1024;
 pub const RANGES_MAX: usize = 61;
 /// Instructions of a filter: the kernel's `BPF_MAXINSNS`.
 pub const FILTER_INSTRUCTIONS_MAX: usize = 4096;
+/// Filters of a plan.
+pub const FILTERS_MAX: u32 = 16;
 /// Threads of an image besides the first.
 pub const THREADS_MAX: u32 = 64;
 /// Bytes of the floating-point and vector state of a thread of x86_64: what the components below
@@ -50,5 +52,15 @@ pub const STATE_BYTES_MAX: usize = 4096;
 pub const RESOURCES_MAX: u32 = 16;
 /// Signals are 1 to this.
 pub const SIGNAL_MAX: u32 = 64;
+/// Lines of an id map: the kernel's `UID_GID_MAP_MAX_EXTENTS` (Linux 4.15).
+pub const ID_RANGES_MAX: usize = 340;
+/// Bytes of a host or domain name with its NUL: the kernel's `__NEW_UTS_LEN`.
+pub const HOST_NAME_BYTES_MAX: usize = 65;
 /// The largest pid the kernel hands out (`PID_MAX_LIMIT`).
 pub const PID_MAX: u32 = 1 << 22;
+/// Bytes of the path of an overlay's layer with its NUL: what fsconfig(2) takes of a string.
+pub const LAYER_BYTES_MAX: usize = 256;
+/// Layers of an overlay, with its upper and work directory: the kernel's `OVL_MAX_STACK`.
+pub const LAYERS_MAX: usize = 500;
+/// Bytes of a file that is made from a grant.
+pub const FILE_BYTES_MAX: u64 = 1 << 30;

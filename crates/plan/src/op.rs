@@ -5,6 +5,9 @@
 //! in [`Op::decode`] and in [`Op::parts`], and its range check in `check.rs`.
 
 mod cgroup;
+mod confine;
+mod mount;
+mod namespace;
 mod privilege;
 
 use crate::format::{DataRef, Entry};
@@ -13,6 +16,9 @@ use bitflags::bitflags;
 use core::ffi::CStr;
 
 pub use cgroup::CgroupOp;
+pub use confine::{ConfineOp, LANDLOCK_RIGHTS, LandlockFlags};
+pub use mount::{MountFlags, MountOp, Spread, layers};
+pub use namespace::{IdRange, NamespaceOp, Namespaces, UserFlags};
 pub use privilege::{CapSets, PrivilegeOp};
 
 /// A grant's name inside a plan: an index into the grants that a spawn brings.
@@ -66,8 +72,12 @@ pub(crate) enum DataKind {
     Layout,
     Auxv,
     Filter,
+    Absolute,
+    Layers,
     Keyring,
     Nodes,
+    IdMap,
+    HostName,
 }
 
 /// What an entry of one code must look like.
@@ -228,7 +238,7 @@ op_codes! {
     /// seccomp(2) with a filter. Through the seed: a filter may kill with a core dump, which before
     /// Linux 5.16 ends everybody who shares the memory.
     Seccomp = 0x0508 "seccomp" Seed 98..=98
-        { slot: false, flags: 3, args: [Zero Zero Zero Zero], data: [Filter Absent] }
+        { slot: false, flags: 15, args: [Zero Zero Zero Zero], data: [Filter Absent] }
     /// seccomp(2), strict mode.
     SeccompStrict = 0x0509 "seccomp-strict" Seed 98..=98
         { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Absent Absent] }
@@ -257,6 +267,12 @@ op_codes! {
     /// prctl(2) PR_SET_THP_DISABLE. Through the seed, as well.
     ThpDisable = 0x0517 "thp-disable" Seed 75..=85
         { slot: false, flags: 1, args: [Zero Zero Zero Zero], data: [Absent Absent] }
+    /// landlock_restrict_self(2).
+    Landlock = 0x0520 "landlock" Seed 96..=96
+        { slot: true, flags: 7, args: [Zero Zero Zero Zero], data: [Absent Absent] }
+    /// landlock_add_rule(2). After the root and the credentials, with which its path is found.
+    LandlockPath = 0x0521 "landlock-path" Seed 94..=95
+        { slot: true, flags: 0, args: [U64 Zero Zero Zero], data: [Path Absent] }
 
     /// Signals that stay ignored across exec.
     SignalIgnore = 0x0601 "signal-ignore" Direct 95..=95
@@ -318,6 +334,88 @@ op_codes! {
     DropVdso = 0x0710 "drop-vdso" Seed 87..=93
         { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Absent Absent] }
 
+    /// A new root, empty.
+    NewRoot = 0x0801 "new-root" Seed 56..=56
+        { slot: false, flags: 0, args: [U64 U32 U64 Zero], data: [Absent Absent] }
+    /// open_tree(2) and move_mount(2).
+    Bind = 0x0802 "bind" Seed 57..=59
+        { slot: false, flags: 63, args: [Zero Zero Zero Zero], data: [Absolute Absolute] }
+    /// The same of a grant.
+    BindSlot = 0x0803 "bind-fd" Seed 57..=59
+        { slot: true, flags: 47, args: [Zero Zero Zero Zero], data: [Absolute Absent] }
+    /// The same with the owners that a granted user namespace maps.
+    BindMapped = 0x0804 "bind-mapped" Seed 57..=59
+        { slot: true, flags: 63, args: [Zero Zero Zero Zero], data: [Absolute Absolute] }
+    /// tmpfs(5).
+    Tmpfs = 0x0805 "tmpfs" Seed 57..=59
+        { slot: false, flags: 15, args: [U64 U32 U64 Zero], data: [Absolute Absent] }
+    /// proc(5).
+    Proc = 0x0806 "proc" Seed 57..=59
+        { slot: false, flags: 1025, args: [U32 Zero Zero Zero], data: [Absolute Absent] }
+    /// pts(4).
+    Devpts = 0x0807 "devpts" Seed 57..=59
+        { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Absolute Absent] }
+    /// mq_overview(7).
+    Mqueue = 0x0808 "mqueue" Seed 57..=59
+        { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Absolute Absent] }
+    /// Overlayfs.
+    Overlay = 0x0809 "overlay" Seed 57..=59
+        { slot: false, flags: 463, args: [Zero Zero Zero Zero], data: [Layers Absolute] }
+    /// symlink(2).
+    Symlink = 0x080a "symlink" Seed 57..=59
+        { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Path Absolute] }
+    /// mkdir(2).
+    Directory = 0x080b "directory" Seed 57..=59
+        { slot: false, flags: 0, args: [U32 Zero Zero Zero], data: [Absolute Absent] }
+    /// A file with the contents of a grant.
+    FileSlot = 0x080c "file-fd" Seed 57..=59
+        { slot: true, flags: 527, args: [U32 Zero Zero Zero], data: [Absolute Absent] }
+    /// chmod(2).
+    Chmod = 0x080d "chmod" Seed 57..=59
+        { slot: false, flags: 0, args: [U32 Zero Zero Zero], data: [Absolute Absent] }
+    /// mount_setattr(2): propagation.
+    Propagation = 0x080e "propagation" Seed 57..=59
+        { slot: false, flags: 32, args: [U32 Zero Zero Zero], data: [Absolute Absent] }
+    /// mount_setattr(2): attributes.
+    Attributes = 0x080f "mount-attributes" Seed 57..=59
+        { slot: false, flags: 47, args: [U32 Zero Zero Zero], data: [Absolute Absent] }
+    /// umount2(2).
+    Unmount = 0x0810 "unmount" Seed 57..=59
+        { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Absolute Absent] }
+    /// pivot_root(2).
+    EnterRoot = 0x0811 "enter-root" Seed 60..=60
+        { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Absent Absent] }
+    /// setns(2).
+    JoinNamespace = 0x0901 "join-namespace" Seed 4..=4
+        { slot: true, flags: 0, args: [U32 Zero Zero Zero], data: [Absent Absent] }
+    /// unshare(2) of the user namespace, mapped by the child. After what is joined, for which it needs
+    /// the capabilities that it has.
+    UserNamespace = 0x0902 "user-namespace" Seed 5..=5
+        { slot: false, flags: 0, args: [U32 U32 Zero Zero], data: [Absent Absent] }
+    /// unshare(2) of the user namespace, mapped by the seed's owner.
+    MappedUserNamespace = 0x0903 "mapped-user-namespace" Seed 5..=5
+        { slot: false, flags: 1, args: [Zero Zero Zero Zero], data: [IdMap IdMap] }
+    /// unshare(2). After the user namespace, which is to own these and gives the capability.
+    Unshare = 0x0904 "unshare" Seed 7..=7
+        { slot: false, flags: 0, args: [U32 Zero Zero Zero], data: [Absent Absent] }
+    /// /proc/self/timens_offsets. Before any process is in the namespace.
+    ClockOffset = 0x0905 "clock-offset" Seed 8..=8
+        { slot: false, flags: 0, args: [U32 U64 U32 Zero], data: [Absent Absent] }
+    /// clone(2) into a new pid namespace, twice: its init, and the image.
+    PidNamespace = 0x0906 "pid-namespace" Seed 9..=9
+        { slot: false, flags: 0, args: [U32 Zero Zero Zero], data: [Absent Absent] }
+    /// sethostname(2).
+    HostName = 0x0907 "hostname" Seed 12..=28
+        { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [HostName Absent] }
+    /// setdomainname(2).
+    DomainName = 0x0908 "domainname" Seed 12..=28
+        { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [HostName Absent] }
+    /// ioctl(2) SIOCSIFFLAGS.
+    Loopback = 0x0909 "loopback" Seed 12..=28
+        { slot: false, flags: 0, args: [Zero Zero Zero Zero], data: [Absent Absent] }
+    /// unshare(2) of the user namespace once more, after the mounts, which it cannot undo.
+    NestedUserNamespace = 0x090a "nested-user-namespace" Seed 61..=61
+        { slot: false, flags: 0, args: [U32 U32 Zero Zero], data: [Absent Absent] }
     /// A granted cgroup, before there is anything that it would count. Through the seed: a frozen one
     /// blocks, and whoever is in it is killed with it.
     CgroupJoin = 0x0a01 "cgroup" Seed 2..=2
@@ -363,6 +461,12 @@ bitflags! {
         /// Speculative store bypass is not turned off (`SECCOMP_FILTER_FLAG_SPEC_ALLOW`, Linux
         /// 4.17).
         const SPEC_ALLOW = 2;
+        /// The filter has a listener, which is handed to the owner before the image is executed
+        /// (`SECCOMP_FILTER_FLAG_NEW_LISTENER`, Linux 5.0). At most one filter of a process has one.
+        const LISTENER = 4;
+        /// Of a filter with a listener: once the listener has received a call, its caller is
+        /// woken by nothing but a fatal signal (`SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV`, Linux 5.19).
+        const WAIT_KILLABLE = 8;
     }
 
     /// How a region is mapped.
@@ -585,7 +689,8 @@ pub enum Op<'a> {
     NoNewPrivs,
     /// A filter of system calls, installed last of all; seccomp(2). Needs [`Op::NoNewPrivs`] or
     /// `CAP_SYS_ADMIN`. What is called after it has to pass it: execve(2) or execveat(2), and in a
-    /// start by registers rt_sigreturn(2).
+    /// start by registers rt_sigreturn(2). A plan may have several, which are installed in their
+    /// order: of what they say the kernel does the most restrictive, and of equals the later.
     Seccomp {
         /// How.
         flags: FilterFlags,
@@ -595,6 +700,8 @@ pub enum Op<'a> {
     /// read(2), write(2), _exit(2) and rt_sigreturn(2), and death by SIGKILL for any other call;
     /// seccomp(2). For a start by registers alone, since no exec passes it.
     SeccompStrict,
+    /// What confines the image to a part of what its user may do.
+    Confine(ConfineOp<'a>),
     /// Signals that the image finds ignored; bit n-1 is signal n.
     SignalIgnore {
         /// The set.
@@ -756,6 +863,8 @@ pub enum Op<'a> {
     },
     /// The vdso goes away, with the data that it reads; munmap(2).
     DropVdso,
+    /// A change of namespaces.
+    Namespace(NamespaceOp<'a>),
     /// Start with these registers in the memory that was built. The plan has no argv and no envp:
     /// what the image finds of those is what was written.
     StartRegs {
@@ -778,6 +887,8 @@ pub enum Op<'a> {
         /// [`crate::Regset`].
         regset: &'a [u8],
     },
+    /// What is mounted where.
+    Mount(MountOp<'a>),
     /// Capabilities and what else a process may do.
     Privilege(PrivilegeOp<'a>),
     /// Cgroup and guardian.
@@ -871,6 +982,9 @@ impl<'a> Op<'a> {
                 program: bytes(first)?,
             },
             OpCode::SeccompStrict => Op::SeccompStrict,
+            code @ (OpCode::Landlock | OpCode::LandlockPath) => {
+                Op::Confine(ConfineOp::decode(code, entry, slot, text(first))?)
+            }
             OpCode::SignalIgnore => Op::SignalIgnore { set: a },
             OpCode::SignalMask => Op::SignalMask { set: a },
             OpCode::SignalDefault => Op::SignalDefault { set: a },
@@ -898,10 +1012,39 @@ impl<'a> Op<'a> {
             OpCode::MmLayout => Op::MmLayout { layout: bytes(first)?, auxv: bytes(second)? },
             OpCode::MoveVdso => Op::MoveVdso { to: a },
             OpCode::DropVdso => Op::DropVdso,
+            code @ (OpCode::JoinNamespace
+            | OpCode::UserNamespace
+            | OpCode::MappedUserNamespace
+            | OpCode::Unshare
+            | OpCode::ClockOffset
+            | OpCode::PidNamespace
+            | OpCode::HostName
+            | OpCode::DomainName
+            | OpCode::Loopback
+            | OpCode::NestedUserNamespace) => {
+                Op::Namespace(NamespaceOp::decode(code, entry, plan)?)
+            }
             OpCode::StartRegs => {
                 Op::StartRegs { page: a, regset: bytes(first)?, leave: bytes(second)? }
             }
             OpCode::Thread => Op::Thread { mask: a, clear_tid: b, regset: bytes(first)? },
+            code @ (OpCode::NewRoot
+            | OpCode::Bind
+            | OpCode::BindSlot
+            | OpCode::BindMapped
+            | OpCode::Tmpfs
+            | OpCode::Proc
+            | OpCode::Devpts
+            | OpCode::Mqueue
+            | OpCode::Overlay
+            | OpCode::Symlink
+            | OpCode::Directory
+            | OpCode::FileSlot
+            | OpCode::Chmod
+            | OpCode::Propagation
+            | OpCode::Attributes
+            | OpCode::Unmount
+            | OpCode::EnterRoot) => Op::Mount(MountOp::decode(code, entry, plan)?),
             OpCode::BoundingSet
             | OpCode::Securebits
             | OpCode::KeepCapabilities
@@ -953,6 +1096,7 @@ impl<'a> Op<'a> {
             Op::NoNewPrivs => OpCode::NoNewPrivs,
             Op::Seccomp { .. } => OpCode::Seccomp,
             Op::SeccompStrict => OpCode::SeccompStrict,
+            Op::Confine(op) => op.code(),
             Op::SignalIgnore { .. } => OpCode::SignalIgnore,
             Op::SignalMask { .. } => OpCode::SignalMask,
             Op::SignalDefault { .. } => OpCode::SignalDefault,
@@ -972,8 +1116,10 @@ impl<'a> Op<'a> {
             Op::MmLayout { .. } => OpCode::MmLayout,
             Op::MoveVdso { .. } => OpCode::MoveVdso,
             Op::DropVdso => OpCode::DropVdso,
+            Op::Namespace(op) => op.code(),
             Op::StartRegs { .. } => OpCode::StartRegs,
             Op::Thread { .. } => OpCode::Thread,
+            Op::Mount(op) => op.code(),
             Op::Privilege(op) => op.code(),
             Op::Cgroup(op) => op.code(),
             Op::ExecPath { .. } => OpCode::ExecPath,
@@ -1041,6 +1187,7 @@ impl<'a> Op<'a> {
             Op::DeathSignal { signal } => one(signal.into()),
             Op::Personality { persona } => one(persona.into()),
             Op::Seccomp { flags, program } => Parts { flags: flags.bits(), ..data(program) },
+            Op::Confine(op) => op.parts(),
             Op::SignalIgnore { set } | Op::SignalMask { set } | Op::SignalDefault { set } => {
                 one(set)
             }
@@ -1072,12 +1219,14 @@ impl<'a> Op<'a> {
             },
             Op::MmLayout { layout, auxv } => Parts { data: [Some(layout), Some(auxv)], ..none },
             Op::MoveVdso { to } => one(to),
+            Op::Namespace(op) => op.parts(),
             Op::StartRegs { page, regset, leave } => {
                 Parts { args: [page, 0, 0, 0], data: [Some(regset), Some(leave)], ..none }
             }
             Op::Thread { mask, clear_tid, regset } => {
                 Parts { args: [mask, clear_tid, 0, 0], ..data(regset) }
             }
+            Op::Mount(op) => op.parts(),
             Op::ExecPath { path, flags } => {
                 Parts { flags: flags.bits(), ..data(path.to_bytes_with_nul()) }
             }

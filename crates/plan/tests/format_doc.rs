@@ -4,12 +4,14 @@
 //! looking at the table it came from: a row that agrees only with our own table could agree with
 //! a mistake.
 
+#[path = "format_doc/mount.rs"]
+mod mount;
 mod raw;
 
 use embryo_plan::{
-    Access, CapSets, CgroupOp, ENTRY_LEN, Entry, ExecFlags, FilterFlags, HEADER_LEN, Keep, Layout,
-    MAGIC, MapFlags, NO_SLOT, Op, OpCode, PlanBuilder, PlanFlags, PrivilegeOp, RawPlan, Reason,
-    Regset, Route, Slot, VERSION, X86Regs, limits,
+    Access, CapSets, CgroupOp, ConfineOp, ENTRY_LEN, Entry, ExecFlags, FilterFlags, HEADER_LEN,
+    Keep, LandlockFlags, Layout, MAGIC, MapFlags, NO_SLOT, Op, OpCode, PlanBuilder, PlanFlags,
+    PrivilegeOp, RawPlan, Reason, Regset, Route, Slot, VERSION, X86Regs, limits,
 };
 use raw::Raw;
 
@@ -80,6 +82,12 @@ fn sample(code: OpCode) -> Op<'static> {
         OpCode::NoNewPrivs => Op::NoNewPrivs,
         OpCode::Seccomp => Op::Seccomp { flags: FilterFlags::empty(), program: &FILTER },
         OpCode::SeccompStrict => Op::SeccompStrict,
+        OpCode::Landlock => {
+            Op::Confine(ConfineOp::Landlock { slot, flags: LandlockFlags::empty() })
+        }
+        OpCode::LandlockPath => {
+            Op::Confine(ConfineOp::LandlockPath { slot, path: c"/", access: 1 })
+        }
         OpCode::SignalIgnore => Op::SignalIgnore { set: 1 },
         OpCode::SignalMask => Op::SignalMask { set: 1 },
         OpCode::SignalDefault => Op::SignalDefault { set: 1 },
@@ -122,8 +130,10 @@ fn sample(code: OpCode) -> Op<'static> {
         OpCode::CgroupJoin => Op::Cgroup(CgroupOp::Join { slot }),
         OpCode::Tie => Op::Cgroup(CgroupOp::Tie { slot }),
         OpCode::ExecPath => Op::ExecPath { path: c"/", flags },
+        _ if (0x0801..=0x08ff).contains(&(code as u16)) => Op::Mount(mount::sample(code)),
         OpCode::ExecSlot => Op::ExecSlot { slot, flags },
         OpCode::ExecName => Op::ExecName { name: c"a", search: c"/", flags },
+        _ => panic!("{} has no sample", code.name()),
     }
 }
 
@@ -149,8 +159,17 @@ fn around(op: &Op<'_>) -> (Raw, usize) {
             plan.op(&Op::ChdirPath { path: c"/" });
         }
         OpCode::ChdirPath | OpCode::ChdirSlot => keep -= Keep::CWD,
+        OpCode::NewRoot | OpCode::EnterRoot => {
+            keep -= Keep::CWD;
+            plan.op(&Op::ChdirPath { path: c"/" });
+            let other = if code == OpCode::NewRoot { OpCode::EnterRoot } else { OpCode::NewRoot };
+            plan.op(&sample(other));
+        }
         OpCode::Umask => keep -= Keep::UMASK,
         OpCode::SignalDefault => keep |= Keep::IGNORED_SIGNALS,
+        OpCode::LandlockPath => {
+            plan.op(&sample(OpCode::Landlock));
+        }
         _ => {}
     }
     if !op.is_start() && registers {
@@ -217,6 +236,8 @@ fn shape(code: OpCode) -> [String; 4] {
         let probes =
             [&b"a\0"[..], b"\0", &[1; 12], &[1; 8], &RANGE, &[0; 160], &[0; 280], &long, &LAYOUT];
         match (probes.map(holds).map(u8::from), holds(&FILTER)) {
+            ([0, 0, 0, 0, 0, 0, 0, 0, 0], false) if holds(b"/c\0/d\0") => "layers",
+            ([0, 0, 0, 0, 0, 0, 0, 0, 0], false) if holds(b"/c\0") => "absolute",
             ([1, 0, 0, 0, 0, 0, 0, 1, 0], false) => "path",
             ([1, 1, 0, 0, 0, 0, 0, 1, 0], false) if holds(&longer) => "search",
             ([1, 1, 0, 0, 0, 0, 0, 1, 0], false) => "keyring",
@@ -279,7 +300,7 @@ fn every_limit_stands_there_with_its_value() {
     let source = include_str!("../src/limits.rs");
     let names = source.lines().filter_map(|line| line.strip_prefix("pub const "));
     let names: Vec<_> = names.filter_map(|line| line.split(':').next()).collect();
-    let values: [(&str, u64); 25] = [
+    let values: [(&str, u64); 29] = [
         ("PLAN_BYTES_MAX", limits::PLAN_BYTES_MAX as u64),
         ("ENTRIES_MAX", limits::ENTRIES_MAX.into()),
         ("SLOTS_MAX", limits::SLOTS_MAX.into()),
@@ -300,11 +321,15 @@ fn every_limit_stands_there_with_its_value() {
         ("AUXV_BYTES_MAX", limits::AUXV_BYTES_MAX as u64),
         ("RANGES_MAX", limits::RANGES_MAX as u64),
         ("FILTER_INSTRUCTIONS_MAX", limits::FILTER_INSTRUCTIONS_MAX as u64),
+        ("FILTERS_MAX", limits::FILTERS_MAX.into()),
         ("THREADS_MAX", limits::THREADS_MAX.into()),
         ("STATE_BYTES_MAX", limits::STATE_BYTES_MAX as u64),
         ("RESOURCES_MAX", limits::RESOURCES_MAX.into()),
         ("SIGNAL_MAX", limits::SIGNAL_MAX.into()),
         ("PID_MAX", limits::PID_MAX.into()),
+        ("LAYER_BYTES_MAX", limits::LAYER_BYTES_MAX as u64),
+        ("LAYERS_MAX", limits::LAYERS_MAX as u64),
+        ("FILE_BYTES_MAX", limits::FILE_BYTES_MAX),
     ];
     assert_eq!(values.map(|(name, _)| name)[..], names, "left: this test; right: limits.rs");
     let rows = table("| limit | value |");

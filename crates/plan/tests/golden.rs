@@ -8,8 +8,9 @@
 mod reencode;
 
 use embryo_plan::{
-    Access, CapSets, CgroupOp, ExecFlags, FilterFlags, Header, Keep, Layout, MapFlags, Op, OpCode,
-    OwnedPlan, PlanBuilder, PrivilegeOp, RawPlan, Regset, VERSION, X86Regs,
+    Access, CapSets, CgroupOp, ConfineOp, ExecFlags, FilterFlags, Header, Keep, LandlockFlags,
+    Layout, MapFlags, MountFlags, MountOp, Op, OpCode, OwnedPlan, PlanBuilder, PrivilegeOp,
+    RawPlan, Regset, Spread, VERSION, X86Regs,
 };
 use reencode::{ops, reencode};
 use std::fmt::Write;
@@ -91,6 +92,49 @@ fn granted() -> PlanBuilder {
 fn batch() -> PlanBuilder {
     let mut plan = PlanBuilder::batch();
     plan.op(&Op::Umask { mode: 0o077 }).op(&Op::ChdirPath { path: c"/" });
+    plan
+}
+
+/// A root that is put together of everything that can stand in one.
+fn root() -> PlanBuilder {
+    let mut plan = PlanBuilder::new();
+    let (dir, file, users) = (plan.slot(), plan.slot(), plan.slot());
+    let (none, read_only) = (MountFlags::empty(), MountFlags::READ_ONLY);
+    let ops = [
+        MountOp::NewRoot { size: 1 << 20, mode: 0o755, inodes: 100 },
+        MountOp::Bind { source: c"/usr", target: c"/usr", flags: read_only | MountFlags::NOSUID },
+        MountOp::Symlink { text: c"usr/bin", target: c"/bin" },
+        MountOp::BindSlot { slot: dir, target: c"/srv", flags: MountFlags::FLAT },
+        MountOp::BindMapped {
+            slot: users,
+            source: c"/home",
+            target: c"/home",
+            flags: MountFlags::OPTIONAL,
+        },
+        MountOp::Proc { target: c"/proc", flags: MountFlags::PROCESSES, hidepid: 2 },
+        MountOp::Tmpfs { target: c"/dev", flags: none, size: 0, mode: 0o755, inodes: 0 },
+        MountOp::Devpts { target: c"/dev/pts" },
+        MountOp::Mqueue { target: c"/dev/mqueue" },
+        MountOp::Overlay {
+            layers: b"/a\0/b\0/upper\0/work\0",
+            target: c"/both",
+            flags: MountFlags::UPPER,
+        },
+        MountOp::Directory { target: c"/run/user", mode: 0o700 },
+        MountOp::FileSlot { slot: file, target: c"/etc/hosts", flags: none, mode: 0o644 },
+        MountOp::Chmod { target: c"/run", mode: 0o711 },
+        MountOp::Propagation { target: c"/srv", flags: none, spread: Spread::Slave },
+        MountOp::Attributes { target: c"/dev", flags: MountFlags::NOEXEC, clear: read_only },
+        MountOp::Unmount { target: c"/dev/mqueue" },
+        MountOp::EnterRoot,
+    ];
+    plan.keep(Keep::UMASK | Keep::SESSION);
+    for op in ops {
+        plan.op(&Op::Mount(op));
+    }
+    plan.op(&Op::ChdirPath { path: c"/" })
+        .op(&Op::ExecPath { path: c"/bin/true", flags: ExecFlags::empty() })
+        .arg("true");
     plan
 }
 
@@ -217,6 +261,26 @@ fn filtered() -> PlanBuilder {
     plan
 }
 
+fn confined() -> PlanBuilder {
+    // ld [0]; jeq #39, 0, 1; ret USER_NOTIF; ret ALLOW: a listener is asked about getpid.
+    let program =
+        [0x20u64, 39 << 32 | 1 << 24 | 0x15, 0x7fc0_0000 << 32 | 6, 0x7fff_0000 << 32 | 6];
+    let program = program.map(u64::to_le_bytes).concat();
+    let mut plan = PlanBuilder::new();
+    let ruleset = plan.slot();
+    let path = ConfineOp::LandlockPath { slot: ruleset, path: c"/usr", access: 0b1101 };
+    let landlock = ConfineOp::Landlock { slot: ruleset, flags: LandlockFlags::QUIET_IMAGE };
+    let flags = FilterFlags::LISTENER | FilterFlags::WAIT_KILLABLE;
+    plan.keep(Keep::CWD | Keep::UMASK | Keep::SESSION)
+        .op(&Op::NoNewPrivs)
+        .op(&Op::Confine(path))
+        .op(&Op::Confine(landlock))
+        .op(&Op::Seccomp { flags, program: &program })
+        .op(&Op::ExecPath { path: c"/usr/bin/true", flags: ExecFlags::empty() })
+        .arg("true");
+    plan
+}
+
 fn threads() -> PlanBuilder {
     let (code, stack, words) = (0x1000_0000, 0x2000_0000, 0x3000_0000);
     // As FXSAVE leaves it in a fresh process, but that the result is rounded towards zero.
@@ -236,15 +300,17 @@ fn threads() -> PlanBuilder {
 /// Name, what it shows, and what makes it.
 type Vector = (&'static str, &'static str, fn() -> PlanBuilder);
 
-const VECTORS: [Vector; 8] = [
+const VECTORS: [Vector; 10] = [
     ("minimal", "the least there can be: an image, and everything else kept", minimal),
     ("terminal", "a new session on a terminal, and most ops; executed through the seed", terminal),
     ("granted", "everything by grant, and a fault on purpose; executed through the seed", granted),
     ("batch", "ops without an image", batch),
     ("memory", "an address space as an image, started by registers", memory),
     ("filter", "an executable under a filter", filtered),
+    ("confined", "an executable under Landlock and a filter with a listener", confined),
     ("privileges", "a server with one capability, in a cgroup, tied to a guardian", privileged),
     ("threads", "a start by registers with threads, vector state and strict mode", threads),
+    ("root", "a root that is put together of mounts, and entered", root),
 ];
 
 fn folder() -> PathBuf {

@@ -5,14 +5,16 @@
 
 #[path = "properties/memory.rs"]
 mod memory;
+#[path = "properties/mount.rs"]
+mod mount;
 #[path = "properties/privilege.rs"]
 mod privilege;
 mod raw;
 mod reencode;
 
 use embryo_plan::{
-    Access, ExecFlags, Explained, FilterFlags, Keep, MAGIC, Op, OpCode, OwnedPlan, Plan,
-    PlanBuilder, PrivilegeOp, RawPlan, Slot, limits,
+    Access, ConfineOp, ExecFlags, Explained, FilterFlags, Keep, LANDLOCK_RIGHTS, LandlockFlags,
+    MAGIC, Op, OpCode, OwnedPlan, Plan, PlanBuilder, PrivilegeOp, RawPlan, Slot, limits,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option::of;
@@ -40,6 +42,8 @@ enum Given {
     StartRegs(u64, Vec<u8>, Vec<u8>),
     Thread(u64, u64, Vec<u8>),
     Seccomp(FilterFlags, Vec<u8>),
+    Mount(mount::Mounted),
+    LandlockPath(Slot, CString, u64),
 }
 
 impl Given {
@@ -62,6 +66,10 @@ impl Given {
                 Op::Thread { mask: *mask, clear_tid: *clear_tid, regset }
             }
             Given::Seccomp(flags, program) => Op::Seccomp { flags: *flags, program },
+            Given::Mount(mounted) => mounted.op(),
+            Given::LandlockPath(slot, path, access) => {
+                Op::Confine(ConfineOp::LandlockPath { slot: *slot, path, access: *access })
+            }
         }
     }
 }
@@ -189,7 +197,7 @@ fn resources() -> impl Strategy<Value = Vec<Given>> {
         .prop_map(|(a, b, c, d, e, f, g)| [a, b, c, d, e, f, g].concat())
 }
 
-/// Root, working directory and umask, and which of them are kept.
+/// Mounts, root, working directory and umask, and which of them are kept.
 fn places() -> impl Strategy<Value = (Vec<Given>, Keep)> {
     let root = prop_oneof![
         path().prop_map(|path| Given::Path(OpCode::ChrootPath, path)),
@@ -200,12 +208,18 @@ fn places() -> impl Strategy<Value = (Vec<Given>, Keep)> {
         plain(slot().prop_map(|slot| Op::ChdirSlot { slot })),
     ];
     let umask = plain((0u32..=0o777).prop_map(|mode| Op::Umask { mode }));
-    (of((of(root), cwd)), of(umask)).prop_map(|(places, umask)| {
+    (of((of(root), cwd)), of(umask), mount::mounts()).prop_map(|(places, umask, mounts)| {
+        let (mut mounts, new_root) = mounts;
+        let (mut root, mut cwd) = places.map_or((None, None), |(root, cwd)| (root, Some(cwd)));
+        if new_root {
+            root = None;
+            cwd = cwd.or(Some(Given::Plain(Op::ChdirPath { path: c"/" })));
+        }
         let mut keep = Keep::empty();
-        keep.set(Keep::CWD, places.is_none());
+        keep.set(Keep::CWD, cwd.is_none());
         keep.set(Keep::UMASK, umask.is_none());
-        let (root, cwd) = places.map_or((None, None), |(root, cwd)| (root, Some(cwd)));
-        (root.into_iter().chain(cwd).chain(umask).collect(), keep)
+        mounts.extend(root.into_iter().chain(cwd).chain(umask));
+        (mounts, keep)
     })
 }
 
@@ -264,6 +278,28 @@ fn image() -> impl Strategy<Value = Given> {
     ]
 }
 
+/// Landlock, with some rules of the child's own, or none.
+fn landlock() -> impl Strategy<Value = Vec<Given>> {
+    let flags = (0..=LandlockFlags::all().bits()).prop_map(LandlockFlags::from_bits_retain);
+    let rule = (path(), 1u64..1 << LANDLOCK_RIGHTS.len());
+    of((slot(), flags, vec(rule, 0..3))).prop_map(|found| {
+        let Some((slot, flags, rules)) = found else { return vec![] };
+        let rule = |(path, access)| Given::LandlockPath(slot, path, access);
+        let landlock = Op::Confine(ConfineOp::Landlock { slot, flags });
+        rules.into_iter().map(rule).chain([Given::Plain(landlock)]).collect()
+    })
+}
+
+/// What a start by registers can install.
+fn only_one_filter(ops: &mut Vec<Given>) {
+    let mut found = false;
+    ops.retain_mut(|op| {
+        let Given::Seccomp(flags, _) = op else { return true };
+        *flags -= FilterFlags::LISTENER | FilterFlags::WAIT_KILLABLE;
+        !std::mem::replace(&mut found, true)
+    });
+}
+
 /// Everything that makes a plan, in an order that the builder has to mend, with an op that fails
 /// thrown in somewhere.
 fn description() -> impl Strategy<Value = Description> {
@@ -278,9 +314,9 @@ fn description() -> impl Strategy<Value = Description> {
         vec((any::<Index>(), 1u32..=4095), 0..3),
     );
     let strings = (vec(text(20), 1..4), vec(text(20), 0..4));
-    let start = (image(), memory::filter(), memory::threads(), privilege::privileges());
+    let start = (image(), memory::filter(), memory::threads(), privilege::privileges(), landlock());
     (before_image, start, strings).prop_map(|(parts, start, (mut argv, mut envp))| {
-        let (image, filter, threads, mut privileges) = start;
+        let (image, filter, threads, mut privileges, landlock) = start;
         if matches!(image, Given::StartRegs(..)) {
             privileges.retain(|op| !matches!(op, Given::Plain(Op::Privilege(PrivilegeOp::Mdwe))));
         }
@@ -288,11 +324,13 @@ fn description() -> impl Strategy<Value = Description> {
         let (session, kept_session) = session;
         let (places, kept_places) = places;
         let (signals, kept_signals) = signals;
-        let mut ops = [filter, signals, memory, privileges, ids, places, resources, fds].concat();
+        let mut ops =
+            [landlock, filter, signals, memory, privileges, ids, places, resources, fds].concat();
         if matches!(image, Given::StartRegs(..)) {
             argv.clear();
             envp.clear();
             ops.extend(threads);
+            only_one_filter(&mut ops);
         } else {
             ops.retain(|op| !matches!(op, Given::Plain(Op::SeccompStrict)));
         }

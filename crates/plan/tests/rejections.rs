@@ -2,8 +2,12 @@
 //!
 //! A case must never accept a reason that merely comes near: entry and reason are compared whole.
 
+#[path = "rejections/confine.rs"]
+mod confine;
 #[path = "rejections/memory.rs"]
 mod memory;
+#[path = "rejections/mount.rs"]
+mod mount;
 #[path = "rejections/privilege.rs"]
 mod privilege;
 mod raw;
@@ -412,6 +416,8 @@ fn every_reason_is_provoked_and_names_its_entry() {
     order_cases(&mut cases);
     range_cases(&mut cases);
     memory::cases(&mut cases);
+    mount::cases(&mut cases);
+    confine::cases(&mut cases);
     privilege::cases(&mut cases);
 
     let source = include_str!("../src/check.rs");

@@ -9,6 +9,7 @@
 #![no_std]
 
 mod guard;
+mod init;
 mod serve;
 mod wire;
 

@@ -1,12 +1,14 @@
 //! The receive loop: one request, its grants, then the interpreter.
 
 use crate::guard::{Guard, guard};
+use crate::init::Mover;
 use crate::wire::{
     GRANTS_PER_MESSAGE, INLINE_PLAN_MAX, REQUEST_LEN, Reply, Request, RequestFlags, RequestKind,
     SEED_NAME,
 };
+use core::cell::Cell;
 use core::ffi::{CStr, c_char, c_void};
-use embryo_interp::{Context, Dispositions, Fault, Image, Own, Step, Trace, World};
+use embryo_interp::{Context, Dispositions, Fault, Image, News, Own, Step, Trace, World};
 use embryo_plan::{Op, OpCode, Plan, limits};
 use embryo_syscall::{self as sys, Deadline, Errno, Sibling};
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -40,7 +42,7 @@ pub unsafe fn serve(control: i32, own: [[u64; 2]; 2], memory: &mut Memory) {
         owner: -1,
         own,
         world: World::INHERITED,
-        deadline: None,
+        deadline: Cell::new(None),
         group: 0,
         watches: false,
         hatch: None,
@@ -90,7 +92,7 @@ struct Seed {
     world: World,
     /// Ends this process if a request takes too long, whatever it hangs in and though it was
     /// stopped. `None` until the first request that sets a time.
-    deadline: Option<Deadline>,
+    deadline: Cell<Option<Deadline>>,
     /// The process group that its owner was in last; 0 if it cannot be named here.
     group: i32,
     /// Whether the parent's death signal is its own; see `watch_owner`.
@@ -203,7 +205,8 @@ impl Seed {
     /// before it had done that, and nobody would know of a child.
     fn hatched(&mut self, theirs: i32, ours: i32, memory: &mut Memory) {
         // A timer is not copied.
-        (self.hatch, self.deadline) = (None, None);
+        self.hatch = None;
+        self.deadline.set(None);
         let told = self.announce(theirs);
         let _ = sys::close(theirs);
         let _ = sys::close(self.control);
@@ -256,12 +259,12 @@ impl Seed {
         }
     }
 
-    fn set_deadline(&mut self, ns: u64) {
-        if self.deadline.is_none() && ns != 0 {
+    fn set_deadline(&self, ns: u64) {
+        if self.deadline.get().is_none() && ns != 0 {
             // Without POSIX timers the owner's own deadline has to do.
-            self.deadline = Deadline::create().ok();
+            self.deadline.set(Deadline::create().ok());
         }
-        if let Some(deadline) = self.deadline {
+        if let Some(deadline) = self.deadline.get() {
             let _ = deadline.set(ns);
         }
     }
@@ -320,6 +323,11 @@ impl Seed {
             _ => trace,
         };
         let count = view.entries().len();
+        let mut mover = Mover {
+            deadline: &self.deadline,
+            timeout_ns: request.timeout_ns,
+            watches: self.watches,
+        };
         let [image, stack] = self.own;
         let own: Own = [image, stack, plan.mapping()];
         let mut context = Context {
@@ -337,8 +345,9 @@ impl Seed {
             },
             own: Some(own),
             world: self.world,
-            results,
-            trace,
+            executor: Some(&mut mover),
+            results: &mut *results,
+            trace: &mut *trace,
             traced: 0,
         };
         let mut sent = 0;
@@ -357,7 +366,7 @@ impl Seed {
                 let _ = sys::close(*fd);
             }
         }
-        let Context { results, trace, traced, .. } = context;
+        let traced = context.traced;
         drop(plan);
         if let Err(fault) = outcome {
             let trace: &[Trace] = trace;
@@ -471,18 +480,23 @@ impl Seed {
         let start = plan.ops().last().flatten();
         // An owner that hears nothing of this knows that a socket which ends is that of a seed
         // that died.
-        let mut entering = |context: &Context<'_>| {
+        let mut tell = |context: &Context<'_>, news| {
+            if let News::Listening(index, fd) = news {
+                let reply = Reply::listening(index);
+                return sys::send_with_fds(context.control, reply.as_bytes(), &[], &[fd]);
+            }
             let records = context.trace.get(..context.traced).unwrap_or(&[]);
-            if let (Some(deadline), Some(Op::StartRegs { .. })) = (self.deadline, start) {
+            if let (Some(deadline), Some(Op::StartRegs { .. })) = (self.deadline.get(), start) {
                 // Nothing can block any more, and no exec will delete it.
                 deadline.delete();
             }
             let reply = Reply::entering(records.len());
             let _ = sys::send_with_fds(context.control, reply.as_bytes(), bytes_of(records), &[]);
             *sent = records.len();
+            Ok(())
         };
         // SAFETY: the caller vouches for the image and the task.
-        Err(unsafe { embryo_interp::run(plan, context, &image, &mut entering) })
+        Err(unsafe { embryo_interp::run(plan, context, &image, &mut tell) })
     }
 }
 

@@ -31,6 +31,8 @@ pub enum RequestKind {
     Apply = 3,
     /// Make embryos: copies of this seed, each with a socket of its own.
     Hatch = 4,
+    /// The answer to [`ReplyKind::MapsWanted`]: [`Request::count`] is the errno, or 0.
+    Go = 5,
     /// Guard something until the owner ends or lets go of it; see [`Order`]. The directory of a
     /// cgroup may come with it, in which one is to be made then. Its name, and pairs of a file and what
     /// to write to it, stand where a plan would: strings, each with its NUL.
@@ -124,6 +126,18 @@ pub enum ReplyKind {
     /// An embryo was made: its pid stands in `index`, and with the message come its pidfd and the
     /// owner's end of its socket.
     Hatched = 4,
+    /// A further child was made, in which the seed means to go on: with it come its pidfd and, of an
+    /// init, the way by which it says how its image ended. Where these could not be sent, its
+    /// pid stands in `index`.
+    Moving = 5,
+    /// The seed goes on there: the child before is the handle from now on. Below an init the pidfd of
+    /// the image to be comes with it.
+    Moved = 6,
+    /// The maps of the plan's user namespace are to be written, and the request is to be answered.
+    MapsWanted = 7,
+    /// A filter was installed; with the message comes its listener. Between [`ReplyKind::Entering`] and
+    /// the image.
+    Listening = 8,
 }
 
 /// The head of a reply; trace records or results follow.
@@ -161,6 +175,30 @@ impl Reply {
         Self { kind: ReplyKind::Hatched as u32, index: pid as u32, ..Self::default() }
     }
 
+    /// The filter of op `index` has a listener.
+    #[must_use]
+    pub fn listening(index: u32) -> Self {
+        Self { kind: ReplyKind::Listening as u32, index, ..Self::default() }
+    }
+
+    /// A further child was made.
+    #[must_use]
+    pub fn moving() -> Self {
+        Self { kind: ReplyKind::Moving as u32, ..Self::default() }
+    }
+
+    /// The seed goes on in it.
+    #[must_use]
+    pub fn moved() -> Self {
+        Self { kind: ReplyKind::Moved as u32, ..Self::default() }
+    }
+
+    /// Maps are to be written.
+    #[must_use]
+    pub fn maps_wanted() -> Self {
+        Self { kind: ReplyKind::MapsWanted as u32, ..Self::default() }
+    }
+
     /// A fault.
     #[must_use]
     pub fn fault(fault: Fault, traced: usize) -> Self {
@@ -182,6 +220,10 @@ impl Reply {
             2 => Some((ReplyKind::Fault, fault)),
             3 => Some((ReplyKind::Done, fault)),
             4 => Some((ReplyKind::Hatched, fault)),
+            5 => Some((ReplyKind::Moving, fault)),
+            6 => Some((ReplyKind::Moved, fault)),
+            7 => Some((ReplyKind::MapsWanted, fault)),
+            8 => Some((ReplyKind::Listening, fault)),
             _ => None,
         }
     }

@@ -5,7 +5,7 @@ use crate::raw::syscall;
 use crate::{Errno, Result};
 use core::ffi::{CStr, c_void};
 use linux_raw_sys::general::{
-    __NR_close, __NR_close_range, __NR_dup3, __NR_fcntl, __NR_getdents64, __NR_mkdirat,
+    __NR_close, __NR_close_range, __NR_dup3, __NR_fcntl, __NR_getdents64, __NR_ioctl, __NR_mkdirat,
     __NR_openat, __NR_read, __NR_recvmsg, __NR_sendmsg, __NR_setsockopt, __NR_socketpair,
     __NR_unlinkat, __NR_unshare, __NR_write,
 };
@@ -49,6 +49,14 @@ pub fn close(fd: i32) -> Result<()> {
     unsafe { syscall!(__NR_close, fd as isize) }.map(drop)
 }
 
+/// `ioctl(2)` with `TIOCSIG`: a signal for the foreground process group of a pseudoterminal, whose
+/// master `fd` is. SIGINT, SIGQUIT or SIGTSTP; any other is EINVAL. Since Linux 2.6.36.
+pub fn terminal_signal(fd: i32, signal: u32) -> Result<()> {
+    const TIOCSIG: usize = 0x4004_5436;
+    // SAFETY: this request takes its number by value, and no pointer.
+    unsafe { syscall!(__NR_ioctl, fd as isize, TIOCSIG, signal) }.map(drop)
+}
+
 /// `dup3(2)`: makes `to` refer to what `from` does, without close-on-exec.
 pub fn dup3(from: i32, to: i32) -> Result<()> {
     // SAFETY: no pointer is passed.
@@ -76,15 +84,15 @@ pub fn fcntl_setfd(fd: i32, cloexec: bool) -> Result<()> {
 /// `openat(2)` of an existing file, close-on-exec. `access` is 0 to read, 1 to write, 2 for both.
 pub fn open(path: &CStr, access: u32) -> Result<i32> {
     const AT_FDCWD: i32 = -100;
-    open_at(AT_FDCWD, path, access)
+    open_at(AT_FDCWD, path, access & 3)
 }
 
-/// [`open`], with a relative path looked up in an open directory.
-pub fn open_at(dir: i32, path: &CStr, access: u32) -> Result<i32> {
-    const O_CLOEXEC: usize = 0o2_000_000;
-    let flags = (access as usize & 3) | O_CLOEXEC;
+/// `openat(2)` of an existing file below a directory, close-on-exec. `flags` are `O_*`.
+pub fn open_at(dir: i32, path: &CStr, flags: u32) -> Result<i32> {
+    const O_CLOEXEC: u32 = 0o2_000_000;
     // SAFETY: the path is a C string by its type.
-    unsafe { syscall!(__NR_openat, dir as isize, path.as_ptr(), flags, 0usize) }.map(|fd| fd as i32)
+    unsafe { syscall!(__NR_openat, dir as isize, path.as_ptr(), flags | O_CLOEXEC, 0usize) }
+        .map(|fd| fd as i32)
 }
 
 /// `mkdirat(2)`, for the owner to write and everybody to look.

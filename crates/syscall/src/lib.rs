@@ -23,8 +23,11 @@ mod clone;
 mod errno;
 mod exec;
 mod fds;
+mod landlock;
 mod leap;
 mod memory;
+mod mount;
+mod namespace;
 mod privilege;
 mod process;
 mod raw;
@@ -42,12 +45,20 @@ pub use exec::{execve, execveat_fd};
 pub use fds::{
     CloseRange, SCM_MAX_FDS, close, close_range, dup3, dupfd_cloexec, fcntl_getfd, fcntl_setfd,
     getdents, mkdir_at, open, open_at, read, recv_owned, recv_with_fds, rmdir_at, send_with_fds,
-    set_send_buffer, socketpair, unshare_files, write,
+    set_send_buffer, socketpair, terminal_signal, unshare_files, write,
 };
+pub use landlock::{landlock_abi, landlock_add_path, landlock_restrict_self, open_path};
 pub use leap::{LEAP_FAILED, LEAP_PAGE, LEAP_RANGES, Leap, LeapFilter, LeapRegs, LeapSize};
 pub use memory::{
     Mapping, ftruncate, madvise, memfd, mlock, mm_layout_size, mmap, mprotect, mremap, munmap,
     name_region, pread_to, pwrite_from, set_mm_layout,
+};
+pub use mount::{
+    Held, MountAttr, fchmodat2, fsmount, fsopen, mount_setattr, open_tree_clone, openat, openat2,
+};
+pub use namespace::{
+    Reaped, fork, keep_capabilities, kill, loopback_up, reap_any, setdomainname, sethostname,
+    setns, signalfd, take_signal, unshare,
 };
 pub use privilege::{
     Set, capset, in_ambient_set, in_bounding_set, join_session_keyring, set, set_mempolicy,
@@ -58,7 +69,11 @@ pub use process::{
     sched_getattr, sched_set_affinity, sched_setattr, set_personality, set_res_gid, set_res_uid,
     setgroups, setpriority_self, setrlimit, umask, waitid_pidfd,
 };
-pub use seccomp::{seccomp_filter, seccomp_filter_allowed, seccomp_strict_allowed};
+pub use seccomp::{
+    Notified, Reply, seccomp_action_available, seccomp_add_fd, seccomp_filter,
+    seccomp_filter_allowed, seccomp_id_valid, seccomp_receive, seccomp_reply,
+    seccomp_strict_allowed,
+};
 pub use signal::{
     ALL_SIGNALS, Action, Disposition, get_disposition, set_action, set_disposition, set_mask,
 };

@@ -240,6 +240,40 @@ pub struct Usage {
     pub involuntary_switches: i64,
 }
 
+impl Usage {
+    /// The words of the kernel's struct.
+    #[must_use]
+    pub fn words(&self) -> [i64; 18] {
+        let Self { user, system, max_rss_kib, unused_memory, .. } = *self;
+        let ([a, b], [c, d], [e, f, g]) = (user, system, unused_memory);
+        let faults = [self.minor_faults, self.major_faults, self.unused_swap];
+        let ([h, i, j], [k, l]) = (faults, [self.blocks_in, self.blocks_out]);
+        let ([m, n, o], p, q) =
+            (self.unused_ipc, self.voluntary_switches, self.involuntary_switches);
+        [a, b, c, d, max_rss_kib, e, f, g, h, i, j, k, l, m, n, o, p, q]
+    }
+
+    /// From the words of the kernel's struct.
+    #[must_use]
+    pub fn from_words(words: [i64; 18]) -> Self {
+        let [a, b, c, d, max_rss_kib, e, f, g, h, i, j, k, l, m, n, o, p, q] = words;
+        Self {
+            user: [a, b],
+            system: [c, d],
+            max_rss_kib,
+            unused_memory: [e, f, g],
+            minor_faults: h,
+            major_faults: i,
+            unused_swap: j,
+            blocks_in: k,
+            blocks_out: l,
+            unused_ipc: [m, n, o],
+            voluntary_switches: p,
+            involuntary_switches: q,
+        }
+    }
+}
+
 /// How a child ended, as waitid(2) reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Waited {

@@ -8,7 +8,7 @@ use object::elf;
 use object::read::elf::{FileHeader, ProgramHeader};
 
 /// The most it may have; a page of slack above what it has is a mistake that shows.
-const BYTES_MAX: usize = 40 << 10;
+const BYTES_MAX: usize = 64 << 10;
 
 /// What the seed's panic handler calls, and nobody defines.
 const UNDEFINED: &str = "embryo_seed_code_can_panic";

@@ -3,7 +3,7 @@
 //!
 //! It must never hold an option that does not end up in the plan: `--plan` excludes all of these.
 
-use super::{CgroupArgs, PrivilegeArgs};
+use super::{CgroupArgs, ConfineArgs, MountArgs, PrivilegeArgs};
 use crate::value::{
     Cpus, Deadline, FdGrant, Groups, Ids, ImageSource, IoPriority, NullFd, Persona, Pgid, Policy,
     Rlimit, Signal, SignalSet, StdioSource, Variable, fd_grant_parser, image_parser, nanoseconds,
@@ -174,6 +174,10 @@ pub(crate) struct ChildArgs {
     #[arg(long, value_name = "N", conflicts_with = "root", help_heading = "Directories")]
     pub(crate) root_fd: Option<u32>,
 
+    /// A root that is put together.
+    #[command(flatten)]
+    pub(crate) mounts: MountArgs,
+
     /// File mode creation mask, in octal [default: the caller's]
     #[arg(long, value_name = "MODE", value_parser = umask, help_heading = "Directories")]
     pub(crate) umask: Option<u32>,
@@ -207,6 +211,18 @@ pub(crate) struct ChildArgs {
     /// embryo takes the terminal back when the program stops or ends.
     #[arg(long, help_heading = "Session and terminal")]
     pub(crate) foreground: bool,
+
+    /// A terminal of its own, in a new session
+    ///
+    /// The program's streams are a new terminal, unless --stdin and the like say otherwise, and it has no way to
+    /// ours. embryo carries keys and output between the two for as long as the program runs, and ours has its
+    /// own settings back whenever embryo stops or ends. 'Terminal' below says more.
+    #[arg(
+        long,
+        conflicts_with_all = ["ctty", "foreground", "pgid", "setsid", "plan", "save"],
+        help_heading = "Session and terminal"
+    )]
+    pub(crate) pty: bool,
 
     /// Set a resource limit; may be repeated
     ///
@@ -307,13 +323,6 @@ pub(crate) struct ChildArgs {
     #[arg(long, help_heading = "Credentials and privileges")]
     pub(crate) no_new_privs: bool,
 
-    /// Filter system calls by the program read from this descriptor
-    ///
-    /// An array of struct sock_filter, as `bwrap --seccomp` takes it. It has to let execve(2)
-    /// through, and brings --no-new-privs with it.
-    #[arg(long, value_name = "FD", help_heading = "Credentials and privileges")]
-    pub(crate) seccomp: Option<u32>,
-
     #[command(flatten)]
     pub(crate) privilege: PrivilegeArgs,
 
@@ -368,4 +377,7 @@ pub(crate) struct ChildArgs {
     /// With --keep-ignored-signals: these have their default action all the same
     #[arg(long, value_name = "LIST", requires = "keep_ignored_signals", help_heading = "Signals")]
     pub(crate) default_signal: Vec<SignalSet>,
+
+    #[command(flatten)]
+    pub(crate) confine: ConfineArgs,
 }

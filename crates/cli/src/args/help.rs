@@ -32,6 +32,21 @@ Signals and job control:
   jobs of a script need. If embryo is killed with SIGKILL the program goes on,
   unless --pdeathsig KILL ties it to embryo.
 
+Terminal:
+  With --pty the program has a terminal of its own, which is the controlling one
+  of a new session. Keys go to it as they are, Ctrl-C and Ctrl-Z too, and mean
+  there what the program has set. Where no shell inside could notice a stop,
+  Ctrl-Z stops the program and embryo, unless the program has a use of its own
+  for it. kill -TSTP stops embryo from elsewhere. In the background embryo goes
+  on showing output and takes no keys. The window's size is handed on.
+  If standard input is no terminal, what is read is typed, without echo, and at
+  its end the character that ends a terminal's input. If standard output is no
+  terminal, lines end as the program ends them. When nobody reads the output any
+  more, or our terminal hangs up, the program's hangs up. When the program has
+  ended embryo ends too, also if the program has left others behind. A
+  descriptor that is granted is granted: --fd 3=/dev/tty gives our terminal to
+  the program. SIGKILL leaves our terminal as it is; reset(1) helps.
+
 Sources:
   --fd, --stdin, --stdout, --stderr and --grant take a number, which is a
   descriptor that the caller has open, or a path with a mode after a colon (a
@@ -61,6 +76,11 @@ Examples:
       Limit descriptors and memory, lower the priority, choose CPUs.
   embryo run --user nobody --no-new-privs --chdir / -- ./server
       Become another user, as root, with no way back.
+  embryo run --pty --user nobody -- bash
+      An interactive shell that cannot type into our terminal.
+  embryo run --seccomp-profile default --landlock-exec /usr --landlock-exec /lib \
+      --landlock-exec /lib64 --landlock-ro /etc --landlock-rw . -- ./worker
+      Confine it to some files, and to the system calls that ordinary programs make.
   embryo run --load -- ./worker
       Start it without execve: embryo maps it into an empty child itself.
   embryo run --save plan.bin -- ./worker
@@ -98,6 +118,22 @@ pub(crate) const DOCTOR: &str = "\
 Exit status:
   0      programs can be started; what cannot be had is listed with the reason
   1      no program can be started here";
+
+pub(crate) const SECCOMP: &str = "\
+Examples:
+  embryo seccomp show default
+      Print the default policy, each rule with its reason.
+  embryo seccomp show default --toml > mine.toml
+  embryo run --seccomp-policy mine.toml -- ./worker
+      Change it, and run a program under it.
+  embryo seccomp compile mine.toml > mine.bpf
+  bwrap --seccomp 9 ... 9<mine.bpf
+      A program for others that take one.
+
+Exit status:
+  0      it was done
+  1      the file is no policy: the rule and the reason are printed
+  125    it could not be read, or there is no such profile";
 
 pub(crate) const COMPLETIONS: &str = "\
 Examples:

@@ -5,7 +5,9 @@
 
 mod cgroup;
 mod child;
+pub(crate) mod confine;
 mod help;
+mod mount;
 mod privilege;
 mod run;
 
@@ -15,6 +17,8 @@ use std::path::PathBuf;
 
 pub(crate) use cgroup::CgroupArgs;
 pub(crate) use child::ChildArgs;
+pub(crate) use confine::{ConfineArgs, SeccompArgs};
+pub(crate) use mount::{MountArg, MountArgs};
 pub(crate) use privilege::PrivilegeArgs;
 pub(crate) use run::{BESIDE_PLAN, RunArgs};
 
@@ -44,6 +48,7 @@ pub(crate) enum Action {
     Explain(ExplainArgs),
     Check(CheckArgs),
     Doctor(DoctorArgs),
+    Seccomp(SeccompArgs),
     Completions(CompletionsArgs),
     Generate(GenerateArgs),
 }

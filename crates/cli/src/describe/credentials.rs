@@ -6,10 +6,8 @@
 use crate::accounts::{Account, gid, uid};
 use crate::args::ChildArgs;
 use crate::failure::Failure;
-use crate::inherited::Inherited;
 use crate::value::Persona;
-use embryo::{Command, FilterFlags, limits};
-use std::io::Read;
+use embryo::Command;
 
 /// Says which credentials and privileges it has.
 pub(super) fn apply(
@@ -45,24 +43,5 @@ pub(super) fn apply(
         None if args.no_aslr => command.personality(aslr),
         None => command,
     };
-    Ok(())
-}
-
-/// Reads the filter, which ends where the file or pipe does.
-pub(super) fn filter(
-    args: &ChildArgs,
-    inherited: &Inherited,
-    command: &mut Command,
-) -> Result<(), Failure> {
-    const INSTRUCTION_BYTES: u64 = 8;
-    let Some(fd) = args.seccomp else { return Ok(()) };
-    // One byte more than there may be, so that a longer one is not cut but refused.
-    let most = limits::FILTER_INSTRUCTIONS_MAX as u64 * INSTRUCTION_BYTES + 1;
-    let mut program = Vec::new();
-    std::fs::File::from(inherited.get(fd)?)
-        .take(most)
-        .read_to_end(&mut program)
-        .map_err(|error| Failure::io("cannot read a filter from descriptor", fd, &error))?;
-    command.no_new_privs(true).seccomp(FilterFlags::empty(), &program);
     Ok(())
 }

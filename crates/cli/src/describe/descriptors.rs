@@ -28,9 +28,14 @@ pub(super) fn apply(
     inherited: &Inherited,
     command: &mut Command,
 ) -> Result<(), Failure> {
-    command.stdin(stream(args.stdin.as_ref(), inherited)?);
-    command.stdout(stream(args.stdout.as_ref(), inherited)?);
-    command.stderr(stream(args.stderr.as_ref(), inherited)?);
+    let streams = [&args.stdin, &args.stdout, &args.stderr];
+    let set = [Command::stdin, Command::stdout, Command::stderr];
+    for (stdio, set) in streams.into_iter().zip(set) {
+        // With a terminal of its own, that is what is not said otherwise.
+        if !args.pty || stdio.is_some() {
+            set(command, stream(stdio.as_ref(), inherited)?);
+        }
+    }
     for null in &args.null {
         let access = match null.mode {
             Mode::Read => Access::Read,

@@ -4,14 +4,16 @@
 //! run` are stated here and in `environment.rs`, and nowhere else.
 
 mod cgroup;
+mod confine;
 mod credentials;
 mod descriptors;
 mod environment;
+mod mount;
 mod privilege;
 mod resources;
 
 use crate::accounts::Account;
-use crate::args::ChildArgs;
+use crate::args::{ChildArgs, MountArg};
 use crate::failure::Failure;
 use crate::inherited::Inherited;
 use crate::value::{Mode, SignalSet, Source};
@@ -30,7 +32,8 @@ pub(crate) fn wanted(args: &ChildArgs) -> impl Iterator<Item = u32> {
         })
         .chain(args.chdir_fd)
         .chain(args.root_fd)
-        .chain(args.seccomp)
+        .chain(args.confine.seccomp)
+        .chain(args.mounts.0.iter().filter_map(MountArg::fd))
 }
 
 /// Describes the child that the options ask for.
@@ -40,12 +43,13 @@ pub(crate) fn describe(args: &ChildArgs, inherited: &Inherited) -> Result<Comman
     descriptors::apply(args, inherited, &mut command)?;
     environment::apply(args, account.as_ref(), &mut command);
     directories(args, inherited, &mut command)?;
+    mount::apply(&args.mounts, inherited, &mut command)?;
     session(args, &mut command)?;
     resources::apply(args, &mut command)?;
     credentials::apply(args, account.as_ref(), &mut command)?;
     privilege::apply(args, &mut command)?;
     cgroup::apply(args, &mut command)?;
-    credentials::filter(args, inherited, &mut command)?;
+    confine::apply(args, inherited, &mut command)?;
     signals(args, &mut command);
     Ok(command)
 }

@@ -3,6 +3,7 @@
 //! The build script compiles this too. It must never look at the system: whether a user exists or
 //! a file opens is found out later, elsewhere.
 
+mod confine;
 mod cpus;
 mod duration;
 mod ids;
@@ -15,6 +16,7 @@ mod signals;
 mod source;
 mod variable;
 
+pub(crate) use confine::{LandlockScope, Ports, landlock_abi, rights_parser};
 pub(crate) use cpus::Cpus;
 pub(crate) use duration::{nanoseconds, seconds};
 pub(crate) use ids::{Groups, Id, Ids, Pgid};

@@ -5,6 +5,8 @@
 
 #![allow(dead_code, reason = "no test file needs all of it")]
 
+pub(crate) mod screen;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::process::{Command, Output, Stdio};

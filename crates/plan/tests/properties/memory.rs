@@ -116,10 +116,26 @@ pub(crate) fn filter() -> impl Strategy<Value = Vec<Given>> {
     ];
     let program = vec(instruction, 0..20).prop_map(|mut words| {
         words.push(0x06);
+        // Whatever it does: it may let any call through, depending on where that is made.
+        let may = [8 << 32 | 0x20, 7 << 32 | 1 << 24 | 0x15, 0x7fff_0000 << 32 | 6];
+        words.splice(0..0, may);
         words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>()
     });
+    let program = program.boxed();
     let flags = (0..=FilterFlags::all().bits()).prop_map(FilterFlags::from_bits_retain);
+    let flags = flags.prop_map(|flags| match flags.contains(FilterFlags::LISTENER) {
+        true => flags,
+        false => flags - FilterFlags::WAIT_KILLABLE,
+    });
+    let several = (flags.clone(), vec(program.clone(), 1..4)).prop_map(|(flags, programs)| {
+        let filter = |(index, program)| match index {
+            0 => Given::Seccomp(flags, program),
+            _ => Given::Seccomp(FilterFlags::LOG, program),
+        };
+        programs.into_iter().enumerate().map(filter).collect()
+    });
     prop_oneof![
+        several,
         Just(vec![]),
         Just(vec![Given::Plain(Op::SeccompStrict)]),
         (flags, program).prop_map(|(flags, program)| vec![Given::Seccomp(flags, program)]),

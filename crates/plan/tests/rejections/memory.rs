@@ -366,10 +366,10 @@ fn threads(cases: &mut Cases) {
     );
 }
 
-/// `ret #0`.
-const RETURN: [u8; 8] = [6, 0, 0, 0, 0, 0, 0, 0];
+/// `ret ALLOW`.
+pub(crate) const RETURN: [u8; 8] = [6, 0, 0, 0, 0, 0, 0xff, 0x7f];
 
-fn seccomp(program: &[u8]) -> Op<'_> {
+pub(crate) fn seccomp(program: &[u8]) -> Op<'_> {
     Op::Seccomp { flags: FilterFlags::empty(), program }
 }
 
@@ -420,7 +420,7 @@ fn filters(cases: &mut Cases) {
         Reason::Filter(1, "the last one does not return"),
     );
     let mut raw = Raw::of(&plan(&RETURN).build().expect("it is a plan"));
-    // TSYNC and a listener have no bit here.
-    raw.entries[0].flags = 4.into();
+    // TSYNC has no bit here.
+    raw.entries[0].flags = 16.into();
     cases.bytes(&raw.bytes(), at(0), Reason::UnknownFlags);
 }
