@@ -51,3 +51,8 @@ fn probe(args: &[&str]) -> embryo::Command {
     command.args(args).spawn_options(Way::Seed.options()).kill_on_drop(true);
     command
 }
+
+/// Whether there is somebody who tries things when told to.
+fn have_python() -> bool {
+    std::fs::exists("/usr/bin/python3").is_ok_and(|found| found)
+}

@@ -1,5 +1,5 @@
 //! Promise: a launch that fails, at whichever op, leaves nothing behind: no child, no zombie, no
-//! descriptor, and the caller as it was; and the fault says which op it was. Here every op of five
+//! descriptor, and the caller as it was; and the fault says which op it was. Here every op of seven
 //! long plans is made to fail, one after the other, on each route.
 //!
 //! It must never leave out an op: the plans together hold every kind there is.
@@ -15,8 +15,8 @@ mod refusal;
 use before::{Before, caller_state};
 use catalogue::Who;
 use embryo::{
-    Access, CapSets, ExecFlags, FilterFlags, Keep, MapFlags, Op, OpCode, Plan, PlanBuilder,
-    PrivilegeOp, Regset, SpawnError, X86Regs,
+    Access, CapSets, ConfineOp, ExecFlags, FilterFlags, Keep, LandlockFlags, MapFlags, Op, OpCode,
+    Plan, PlanBuilder, PrivilegeOp, Regset, SpawnError, X86Regs,
 };
 use embryo_tests::{alone, is_root, rerun_as_nobody, skip};
 use launch::{Draft, borrow, c_path};
@@ -171,6 +171,25 @@ fn sixth() -> Draft {
     draft
 }
 
+/// What confines an image that is executed: Landlock, with a rule of the child's own, and two filters.
+fn seventh() -> Draft {
+    let mut draft = Draft::probe(&["exit", "0"]);
+    let mut landlock = embryo::Landlock::new();
+    landlock.abi = 1;
+    landlock.path("/dev", embryo::LandlockRights::READ);
+    let made = landlock.ruleset().unwrap_or_else(|error| panic!("{error}"));
+    let slot = draft.grant(made.expect("there is Landlock").fd);
+    let program = filter::long(20);
+    let filter = Op::Seccomp { flags: FilterFlags::empty(), program: &program };
+    draft
+        .op(&Op::NoNewPrivs)
+        .op(&Op::Confine(ConfineOp::LandlockPath { slot, path: c"/", access: 0b1101 }))
+        .op(&Op::Confine(ConfineOp::Landlock { slot, flags: LandlockFlags::empty() }))
+        .op(&filter)
+        .op(&filter);
+    draft
+}
+
 /// Two threads, each of which exits with 0: the last one ends the process.
 fn threads() -> Draft {
     const PAGE: u64 = 4096;
@@ -304,6 +323,15 @@ fn at_every_op_that_only_a_seed_may_do() {
 }
 
 #[test]
+fn at_every_op_that_confines() {
+    alone!();
+    if embryo::Landlock::kernel_abi().is_none() {
+        skip!("this kernel has no Landlock");
+    }
+    fail_everywhere(seventh);
+}
+
+#[test]
 fn at_every_op_on_memory() {
     alone!();
     fail_everywhere(fourth);
@@ -326,6 +354,9 @@ fn without_a_fault_they_run() {
     let mut seen = BTreeSet::from([OpCode::Fail, OpCode::NameRegion, OpCode::MmLayout]);
     if under_a_filter() {
         seen.insert(OpCode::SeccompStrict);
+    }
+    if embryo::Landlock::kernel_abi().is_none() {
+        seen.extend([OpCode::Landlock, OpCode::LandlockPath]);
     }
     // Not every kernel and machine has those; `every_op.rs` says so.
     for code in [
@@ -366,6 +397,9 @@ fn under_a_filter() -> bool {
 /// All of them that can be started on this machine.
 fn plans() -> Vec<fn() -> Draft> {
     let mut plans: Vec<fn() -> Draft> = vec![first, second, third];
+    if embryo::Landlock::kernel_abi().is_some() {
+        plans.push(seventh);
+    }
     if cfg!(target_arch = "x86_64") {
         plans.extend([fourth as fn() -> Draft, fifth]);
         if !under_a_filter() {

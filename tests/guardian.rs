@@ -75,7 +75,7 @@ fn a_child_starts_inside_and_the_cgroup_goes_with_it() {
     before::warm_up();
     let before = Before::capture();
     let mut child = shell(delegated.path(), "cat /proc/self/cgroup; read x");
-    let mut child = child.stdin(embryo::Stdio::piped()).stdout(embryo::Stdio::piped());
+    let child = child.stdin(embryo::Stdio::piped()).stdout(embryo::Stdio::piped());
     let mut child = child.spawn().expect("it can be started");
     let cgroup = child.cgroup().expect("it has one").path().to_owned();
     let name = cgroup.file_name().expect("it has a name").to_string_lossy().into_owned();

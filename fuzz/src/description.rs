@@ -7,8 +7,9 @@
 use crate::mount::{self, Texts};
 use arbitrary::Arbitrary;
 use embryo::{
-    Access, BuildError, CapSets, CgroupOp, ExecFlags, FilterFlags, Keep, Layout, MapFlags, MountOp,
-    Op, OpCode, Plan, PlanBuilder, PrivilegeOp, Regset, Slot, X86Regs, limits,
+    Access, BuildError, CapSets, CgroupOp, ConfineOp, ExecFlags, FilterFlags, Keep,
+    LANDLOCK_RIGHTS, LandlockFlags, Layout, MapFlags, MountOp, NamespaceOp, Namespaces, Op, OpCode,
+    Plan, PlanBuilder, PrivilegeOp, Regset, Slot, X86Regs, limits,
 };
 use std::collections::BTreeSet;
 use std::ffi::CString;
@@ -76,6 +77,10 @@ impl Description {
             keep.set(Keep::SIGNAL_MASK, keep.contains(Keep::SIGNAL_MASK) && !seen.contains("mask"));
             let dispositions = keep.contains(Keep::IGNORED_SIGNALS) && !seen.contains("ignore");
             keep.set(Keep::IGNORED_SIGNALS, dispositions || seen.contains("default"));
+            let mounts = seen.contains("mounts") || seen.contains("new-root");
+            if mounts && !seen.contains(OpCode::Unshare.name()) {
+                plan.op(&Op::Namespace(NamespaceOp::Unshare { kinds: Namespaces::MOUNT }));
+            }
             if seen.contains("new-root") {
                 plan.op(&Op::Mount(MountOp::EnterRoot));
                 seen.insert("root".into());
@@ -122,6 +127,8 @@ fn admits(
             | OpCode::ReadSlot
             | OpCode::CgroupJoin
             | OpCode::Tie
+            | OpCode::Landlock
+            | OpCode::LandlockPath
             | OpCode::BindSlot
             | OpCode::BindMapped
             | OpCode::FileSlot
@@ -131,7 +138,10 @@ fn admits(
     }
     let (key, excluded): (String, &str) = match code {
         code if code == OpCode::Fail || (0x0701..=0x0710).contains(&(code as u16)) => return true,
-        code if (0x0802..=0x0810).contains(&(code as u16)) => return true,
+        code if (0x0802..=0x0810).contains(&(code as u16)) => {
+            seen.insert("mounts".into());
+            return true;
+        }
         OpCode::StartRegs if *started => return false,
         OpCode::StartRegs if seen.contains("mdwe") => return false,
         OpCode::Mdwe if seen.contains("registers") => return false,
@@ -139,6 +149,8 @@ fn admits(
         OpCode::Thread => return seen.contains("registers"),
         OpCode::SeccompStrict if !seen.contains("registers") => return false,
         OpCode::Seccomp | OpCode::SeccompStrict => ("filter".into(), ""),
+        // Those need a ruleset that is enforced, which the builder puts behind them.
+        OpCode::LandlockPath => return seen.contains("landlock"),
         OpCode::StartRegs => {
             *started = true;
             ("registers".into(), "")
@@ -230,8 +242,15 @@ impl Wild {
         let mut program = self.texts[1].0.clone();
         program.truncate(program.len() / 8 * 8);
         if self.tame {
-            program = [0x20u64, (a << 32) | 0x15, (b << 32) | 6].map(u64::to_le_bytes).concat();
+            // Most let the exec through that follows.
+            let answer = if b % 4 == 0 { b << 32 } else { 0x7fff_0000 << 32 };
+            program = [0x20u64, (a << 32) | 0x15, answer | 6].map(u64::to_le_bytes).concat();
         }
+        let mut filter = FilterFlags::from_bits_truncate(self.flags);
+        if self.tame && !filter.contains(FilterFlags::LISTENER) {
+            filter.remove(FilterFlags::WAIT_KILLABLE);
+        }
+        let ruleset = if self.tame { Slot(0) } else { slot };
         let mounts = Texts::of([&first, &second], self.tame);
         let access = [Access::Read, Access::Write, Access::ReadWrite][b as usize % 3];
         plan.op(&match code {
@@ -271,11 +290,16 @@ impl Wild {
             OpCode::Subreaper => Op::Subreaper,
             OpCode::Personality => Op::Personality { persona: a as u32 },
             OpCode::NoNewPrivs => Op::NoNewPrivs,
-            OpCode::Seccomp => Op::Seccomp {
-                flags: FilterFlags::from_bits_truncate(self.flags),
-                program: &program,
-            },
+            OpCode::Seccomp => Op::Seccomp { flags: filter, program: &program },
             OpCode::SeccompStrict => Op::SeccompStrict,
+            OpCode::Landlock => Op::Confine(ConfineOp::Landlock {
+                slot: ruleset,
+                flags: LandlockFlags::from_bits_truncate(self.flags),
+            }),
+            OpCode::LandlockPath => {
+                let access = a % (1 << LANDLOCK_RIGHTS.len());
+                Op::Confine(ConfineOp::LandlockPath { slot: ruleset, path: &first, access })
+            }
             OpCode::SignalIgnore => Op::SignalIgnore { set: signals(a) },
             OpCode::SignalMask => Op::SignalMask { set: signals(a) },
             OpCode::SignalDefault => Op::SignalDefault { set: a },

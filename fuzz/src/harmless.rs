@@ -4,6 +4,7 @@
 //! executed. It must never reach further than that child: it becomes nobody or stays who it
 //! is, its root is an empty directory, and no limit lets it dump a core.
 
+use crate::mount;
 use embryo::{Op, Plan, PlanBuilder, PlanView, PrivilegeOp, Regset, Slot, X86Regs};
 use rustix::pty::OpenptFlags;
 use std::ffi::CString;
@@ -93,6 +94,7 @@ fn tamed<'a>(op: Op<'a>, grants: &'a Grants) -> Op<'a> {
             Op::Gid { real: id(real), effective: id(effective), saved: id(saved) }
         }
         Op::ChrootPath { .. } => Op::ChrootPath { path: &grants.empty_dir },
+        Op::Mount(op) => Op::Mount(mount::tamed(op, &grants.empty_dir)),
         // A task that has used up its runtime does not even die before its next period.
         Op::Sched { policy: SCHED_DEADLINE, priority, flags, .. } => Op::Sched {
             policy: SCHED_DEADLINE,
@@ -121,7 +123,8 @@ fn tamed<'a>(op: Op<'a>, grants: &'a Grants) -> Op<'a> {
         Op::Privilege(PrivilegeOp::SessionKeyring { .. }) => {
             Op::Privilege(PrivilegeOp::SessionKeyring { name: c"" })
         }
-        // Any other may end the child, or keep it from saying what it failed on.
+        // What a rule or ruleset of Landlock is granted is none, so nobody is confined by it.
+        // Any other filter than this may end the child, or keep it from saying what it failed on.
         Op::Seccomp { flags, .. } => Op::Seccomp { flags, program: &ALLOW },
         Op::ExecPath { flags, .. } => Op::ExecPath { path: c"/nonexistent/embryo-fuzz", flags },
         Op::ExecName { search, flags, .. } => {

@@ -4,7 +4,6 @@ use super::{Check, Failure, Sample, Who};
 use crate::launch::Draft;
 use crate::refusal::Refusal;
 use embryo::{ConfineOp, Landlock, LandlockFlags, LandlockRights, Op, OpCode, Slot};
-use rustix::thread::CapabilitySet;
 use std::ffi::CString;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
@@ -66,16 +65,6 @@ pub(super) const FAILURES: &[Failure] = &[
         })
         .refused(Refusal::always(libc::SYS_landlock_restrict_self))
     },
-    // Whoever may do without no_new_privs may be confined without it.
-    Failure::new(OpCode::Landlock, "without no_new_privs", libc::EPERM, |draft| {
-        let slot = match Landlock::kernel_abi() {
-            Some(_) => ruleset(draft, everything_but_proc()),
-            None => draft.grant(File::open("/dev/null").expect("it is there")),
-        };
-        draft.op(&enforce(slot));
-    })
-    .without(CapabilitySet::SYS_ADMIN)
-    .names("slot 0"),
     Failure {
         who: KERNEL,
         ..Failure::new(OpCode::LandlockPath, "missing", libc::ENOENT, |draft| {

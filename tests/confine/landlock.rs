@@ -2,7 +2,7 @@
 
 use crate::{leaving_nothing, probe};
 use embryo::{Command, Error, Landlock, LandlockError, LandlockLog, LandlockRights, LandlockScope};
-use embryo_tests::{alone, require_root, skip, tempdir};
+use embryo_tests::{alone, is_root, require_root, rerun_as_nobody, skip, tempdir};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Output;
@@ -16,6 +16,15 @@ macro_rules! require_abi {
     ($abi:expr) => {
         if Landlock::kernel_abi().is_none_or(|found| found < $abi) {
             skip!("this kernel's Landlock is {:?}, below ABI {}", Landlock::kernel_abi(), $abi);
+        }
+    };
+}
+
+/// Skips a test that python has to try things for.
+macro_rules! require_python {
+    () => {
+        if !crate::have_python() {
+            skip!("not installed: /usr/bin/python3");
         }
     };
 }
@@ -61,6 +70,7 @@ def attempt(name, what):
 #[test]
 fn files_are_restricted() {
     alone!();
+    require_python!();
     require_abi!(3);
     let open = tempdir();
     let mode = |mode| std::fs::Permissions::from_mode(mode);
@@ -110,6 +120,7 @@ attempt('execute outside', lambda: os.execv('{outside}/file', ['x']))
 #[test]
 fn only_reading_is_less_than_writing() {
     alone!();
+    require_python!();
     require_abi!(1);
     let dir = tempdir();
     let file = dir.path().join("file");
@@ -134,6 +145,7 @@ attempt('write', lambda: open('{path}', 'r+').write('x'))
 #[test]
 fn a_rule_holds_for_a_bind_of_what_it_is_on() {
     alone!();
+    require_python!();
     require_abi!(1);
     let mut landlock = Landlock::new();
     landlock.abi = 1;
@@ -232,6 +244,7 @@ fn a_path_inside_is_the_childs() {
 #[test]
 fn ports_are_restricted() {
     alone!();
+    require_python!();
     require_abi!(4);
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
     let open = listener.local_addr().expect("bound").port();
@@ -260,6 +273,7 @@ attempt('bind 54321', lambda: s().bind(('127.0.0.1', 54321)))
 #[test]
 fn scopes_keep_what_is_inside_inside() {
     alone!();
+    require_python!();
     require_abi!(6);
     let script = format!(
         "{TRY}
@@ -300,7 +314,8 @@ fn what_the_kernel_lacks_is_said_unless_best_effort_will_do() {
     let text = error.to_string();
     assert!(text.contains("ABI 10 (Linux 7.2)") && text.contains("this kernel has"), "{text}");
     assert_eq!(error.kind(), std::io::ErrorKind::Unsupported);
-    assert!(matches!(error, Error::Landlock(LandlockError::TooOld { needed: 10, .. })), "{error}");
+    let Error::Landlock(reason) = &error else { panic!("{error}") };
+    assert!(matches!(**reason, LandlockError::TooOld { needed: 10, .. }), "{error}");
     landlock.best_effort = true;
     let status = probe(&["exit", "4"]).landlock(&landlock).status();
     assert_eq!(status.unwrap_or_else(|error| panic!("{error}")).code(), Some(4));
@@ -339,9 +354,29 @@ fn what_is_wrong_with_a_description_is_said() {
     assert_eq!(error.as_spawn().map(|fault| fault.op()), Some("exec"), "{error}");
 }
 
+/// What would let a set-user-id program be confused is for the privileged alone.
+#[test]
+fn it_needs_no_new_privs() {
+    if is_root() {
+        return rerun_as_nobody("landlock::it_needs_no_new_privs");
+    }
+    alone!();
+    require_python!();
+    require_abi!(1);
+    let ruleset = for_python().ruleset().expect("made").expect("there is Landlock");
+    let mut command = python("");
+    command.landlock_ruleset(ruleset.fd, ruleset.flags);
+    let error = command.status().expect_err("it may not");
+    assert_eq!(error.raw_os_error(), Some(libc::EPERM), "{error}");
+    assert_eq!(error.as_spawn().map(|fault| fault.op()), Some("landlock"), "{error}");
+    assert!(error.to_string().contains("no-new-privs in the plan"), "{error}");
+    assert!(command.no_new_privs(true).status().expect("it may").success());
+}
+
 #[test]
 fn what_is_logged_can_be_chosen() {
     alone!();
+    require_python!();
     require_abi!(7);
     let mut landlock = for_python();
     landlock.log = vec![LandlockLog::QuietImage, LandlockLog::QuietSubdomains];

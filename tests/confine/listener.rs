@@ -45,6 +45,9 @@ fn asked(calls: &[libc::c_long]) -> Vec<u8> {
 #[test]
 fn a_call_is_answered() {
     alone!();
+    if !crate::have_python() {
+        skip!("not installed: /usr/bin/python3");
+    }
     if listened_to() {
         skip!("this process is under a filter, which may have a listener");
     }
@@ -63,9 +66,9 @@ fn a_call_is_answered() {
     leaving_nothing(|| {
         let errnos = [libc::EPERM, 4095];
         for expected in errnos {
-            let mut process = spawn_python(&format!(
-                "import os\ntry:\n os.truncate('/x', 0)\nexcept OSError as e: os._exit(e.errno & 127)"
-            ));
+            let mut process = spawn_python(
+                "import os\ntry:\n os.truncate('/x', 0)\nexcept OSError as e: os._exit(e.errno & 127)",
+            );
             let listener = process.take_listener().expect("a filter has one");
             let call = next(&listener);
             assert_eq!(i64::from(call.number), libc::SYS_truncate);
@@ -137,6 +140,9 @@ fn spawn_python(script: &str) -> Process {
 #[test]
 fn nobody_who_listens_is_enosys() {
     alone!();
+    if !crate::have_python() {
+        skip!("not installed: /usr/bin/python3");
+    }
     if listened_to() {
         skip!("this process is under a filter, which may have a listener");
     }
@@ -263,6 +269,9 @@ fn an_owner_that_dies_leaves_no_start_that_waits() {
 #[test]
 fn whoever_makes_the_child() {
     alone!();
+    if !crate::have_python() {
+        skip!("not installed: /usr/bin/python3");
+    }
     if listened_to() {
         skip!("this process is under a filter, which may have a listener");
     }
@@ -293,6 +302,9 @@ fn whoever_makes_the_child() {
 #[test]
 fn what_cannot_be_is_said() {
     alone!();
+    if !crate::have_python() {
+        skip!("not installed: /usr/bin/python3");
+    }
     if listened_to() {
         skip!("this process is under a filter, which may have a listener");
     }

@@ -104,4 +104,6 @@ pub(crate) const NUMBERS: &[(&str, c_long)] = &[
     ("pidfd_send_signal", libc::SYS_pidfd_send_signal),
     ("pidfd_open", libc::SYS_pidfd_open),
     ("close_range", libc::SYS_close_range),
+    ("landlock_add_rule", libc::SYS_landlock_add_rule),
+    ("landlock_restrict_self", libc::SYS_landlock_restrict_self),
 ];

@@ -27,7 +27,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
         Source::File(..) => None,
     });
     let looking = args.explain || args.save.is_some();
-    let inherited = Inherited::take(wanted(&args.child).chain(granted))?.looking(looking);
+    let inherited = Inherited::take(wanted(args).chain(granted))?.looking(looking);
     if args.json && !looking && args.trace.is_none() {
         return Err(Failure::new("--json needs --explain or --trace"));
     }
@@ -37,7 +37,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
     let mut launch = match &args.plan {
         Some(file) if args.explain => return explain_saved(file, args.json),
         Some(file) => saved::load(file, &args.grant, &inherited)?,
-        None => Launch::Described(Box::new(describe(&args.child, &inherited)?)),
+        None => Launch::Described(Box::new(describe(args, &inherited)?)),
     };
     if looking && args.child.pty {
         // One that nobody will use.

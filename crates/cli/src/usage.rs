@@ -2,11 +2,11 @@
 //!
 //! It must never exit with clap's own status: 2 is something that a program may mean.
 
-use crate::args::{BESIDE_PLAN, Cli};
+use crate::args::{ChildArgs, Cli, ConfineArgs};
 use crate::failure::{FAILED, Failure};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use clap::{ArgMatches, Args, Command, CommandFactory, FromArgMatches};
 use std::process::ExitCode;
 
 /// Parses the command line.
@@ -26,15 +26,12 @@ pub(crate) fn parse() -> Result<Cli, clap::Error> {
 /// An option that describes the child beside a plan that does.
 fn plan_and_more(run: &ArgMatches) -> Option<String> {
     run.value_source("plan")?;
-    let given = run.ids().map(clap::Id::as_str).find(|id| {
-        let typed = run.value_source(id) == Some(ValueSource::CommandLine);
-        typed && !BESIDE_PLAN.contains(id)
+    // Not by their groups: one with another in it has no options, for clap.
+    let describing = ConfineArgs::augment_args(ChildArgs::augment_args(Command::new("child")));
+    let given = describing.get_arguments().find(|option| {
+        run.value_source(option.get_id().as_str()) == Some(ValueSource::CommandLine)
     })?;
-    Some(match given {
-        "command" => "a program".to_owned(),
-        "propagation" => "--mount-propagation".to_owned(),
-        option => format!("--{}", option.replace('_', "-")),
-    })
+    Some(given.get_long().map_or("a program".to_owned(), |name| format!("--{name}")))
 }
 
 /// Prints it, and says what to exit with.

@@ -27,11 +27,11 @@ pub enum Error {
     /// A policy of system calls is none; nothing has happened.
     #[cfg(feature = "seccomp")]
     #[error("policy of system calls: {0}")]
-    Policy(#[from] crate::policy::PolicyError),
+    Policy(Box<crate::policy::PolicyError>),
     /// A Landlock ruleset cannot be made; nothing has happened.
     #[cfg(feature = "landlock")]
     #[error("landlock: {0}")]
-    Landlock(#[from] crate::landlock::LandlockError),
+    Landlock(Box<crate::landlock::LandlockError>),
     /// A program cannot be loaded; nothing has happened.
     #[error(transparent)]
     Load(#[from] Box<LoadError>),
@@ -141,7 +141,10 @@ impl Error {
             Error::Spawn(error) => Some(i32::from(error.fault.errno)),
             Error::Cgroup(error) => error.source.raw_os_error(),
             #[cfg(feature = "landlock")]
-            Error::Landlock(crate::landlock::LandlockError::Path { errno, .. }) => Some(*errno),
+            Error::Landlock(error) => match &**error {
+                crate::landlock::LandlockError::Path { errno, .. } => Some(*errno),
+                _ => None,
+            },
             Error::Io { source, .. } | Error::Hatchery { source, .. } => source.raw_os_error(),
             Error::Load(error) => match &error.reason {
                 NotLoadable::Io(source) | NotLoadable::Directory(_, source) => {
@@ -160,6 +163,20 @@ impl Error {
             Error::Spawn(error) => Some(error),
             _ => None,
         }
+    }
+}
+
+#[cfg(feature = "seccomp")]
+impl From<crate::policy::PolicyError> for Error {
+    fn from(error: crate::policy::PolicyError) -> Self {
+        Error::Policy(Box::new(error))
+    }
+}
+
+#[cfg(feature = "landlock")]
+impl From<crate::landlock::LandlockError> for Error {
+    fn from(error: crate::landlock::LandlockError) -> Self {
+        Error::Landlock(Box::new(error))
     }
 }
 

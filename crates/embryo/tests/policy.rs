@@ -325,3 +325,17 @@ fn the_default_profile_names_each_call_once() {
     ];
     assert_eq!(unnamed, expected, "these do not exist under it");
 }
+
+/// docs/seccomp.md prints it; `EMBRYO_BLESS=1` writes it anew.
+#[test]
+fn the_document_prints_the_default_profile() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/seccomp.md");
+    let document = std::fs::read_to_string(path).expect("it is there");
+    let (before, _) = document.split_once("```text\n").expect("it has a block of text");
+    let policy = Policy::profile("default").expect("there is one");
+    let made = format!("{before}```text\n{policy}```\n");
+    if std::env::var_os("EMBRYO_BLESS").is_some() {
+        std::fs::write(path, &made).expect("it can be written");
+    }
+    assert_eq!(document, made, "EMBRYO_BLESS=1 writes it anew");
+}

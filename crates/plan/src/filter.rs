@@ -186,7 +186,7 @@ pub fn filter_outcome(
         8 | 12 => None,
         _ => {
             let argument = *arguments.get((offset as usize).wrapping_sub(16) / 8)?;
-            argument.map(|value| if offset % 8 == 0 { value } else { value >> 32 } as u32)
+            argument.map(|value| if offset.is_multiple_of(8) { value } else { value >> 32 } as u32)
         }
     };
     let mut ways = [start; WAYS_MAX];

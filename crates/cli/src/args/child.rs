@@ -3,7 +3,7 @@
 //!
 //! It must never hold an option that does not end up in the plan: `--plan` excludes all of these.
 
-use super::{CgroupArgs, ConfineArgs, MountArgs, PrivilegeArgs};
+use super::{CgroupArgs, MountArgs, PrivilegeArgs};
 use crate::value::{
     Cpus, Deadline, FdGrant, Groups, Ids, ImageSource, IoPriority, NullFd, Persona, Pgid, Policy,
     Rlimit, Signal, SignalSet, StdioSource, Variable, fd_grant_parser, image_parser, nanoseconds,
@@ -377,7 +377,4 @@ pub(crate) struct ChildArgs {
     /// With --keep-ignored-signals: these have their default action all the same
     #[arg(long, value_name = "LIST", requires = "keep_ignored_signals", help_heading = "Signals")]
     pub(crate) default_signal: Vec<SignalSet>,
-
-    #[command(flatten)]
-    pub(crate) confine: ConfineArgs,
 }

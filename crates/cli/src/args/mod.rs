@@ -20,7 +20,7 @@ pub(crate) use child::ChildArgs;
 pub(crate) use confine::{ConfineArgs, SeccompArgs};
 pub(crate) use mount::{MountArg, MountArgs};
 pub(crate) use privilege::PrivilegeArgs;
-pub(crate) use run::{BESIDE_PLAN, RunArgs};
+pub(crate) use run::RunArgs;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Yellow.on_default().bold())

@@ -2,26 +2,11 @@
 //!
 //! It must never describe the child itself; that is `child.rs`.
 
-use super::{ChildArgs, help};
+use super::{ChildArgs, ConfineArgs, help};
 use crate::value::{SlotGrant, seconds, slot_grant_parser};
 use clap::ValueHint;
 use std::path::PathBuf;
 use std::time::Duration;
-
-/// The options that do not describe the child, and may stand beside `--plan`.
-pub(crate) const BESIDE_PLAN: [&str; 11] = [
-    "explain",
-    "trace",
-    "json",
-    "save",
-    "plan",
-    "grant",
-    "timeout",
-    "kill_after",
-    "start_timeout",
-    "through_seed",
-    "signal_as_status",
-];
 
 /// Run a program with what is granted to it and nothing else
 ///
@@ -37,6 +22,10 @@ pub(crate) const BESIDE_PLAN: [&str; 11] = [
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) child: ChildArgs,
+
+    // Beside it and not in it: a group with another in it has no options, for clap.
+    #[command(flatten)]
+    pub(crate) confine: ConfineArgs,
 
     /// Print the plan as readable lines and run nothing
     #[arg(long, help_heading = "Plan")]

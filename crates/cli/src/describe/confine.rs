@@ -2,7 +2,7 @@
 //!
 //! It must never confine by less than was asked for without having been told that this will do.
 
-use crate::args::{ChildArgs, ConfineArgs};
+use crate::args::ConfineArgs;
 use crate::failure::Failure;
 use crate::inherited::Inherited;
 use crate::policies;
@@ -12,11 +12,10 @@ use std::io::Read;
 
 /// Says how it is confined.
 pub(super) fn apply(
-    args: &ChildArgs,
+    args: &ConfineArgs,
     inherited: &Inherited,
     command: &mut Command,
 ) -> Result<(), Failure> {
-    let args = &args.confine;
     if let Some(landlock) = landlock(args)? {
         command.landlock(&landlock);
     }

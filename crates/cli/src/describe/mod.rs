@@ -13,7 +13,7 @@ mod privilege;
 mod resources;
 
 use crate::accounts::Account;
-use crate::args::{ChildArgs, MountArg};
+use crate::args::{ChildArgs, MountArg, RunArgs};
 use crate::failure::Failure;
 use crate::inherited::Inherited;
 use crate::value::{Mode, SignalSet, Source};
@@ -24,7 +24,8 @@ use std::path::Path;
 pub(crate) use descriptors::{named, open};
 
 /// The caller's descriptors that the options name.
-pub(crate) fn wanted(args: &ChildArgs) -> impl Iterator<Item = u32> {
+pub(crate) fn wanted(run: &RunArgs) -> impl Iterator<Item = u32> {
+    let args = &run.child;
     descriptors::sources(args)
         .filter_map(|source| match source {
             Source::Fd(fd) => Some(*fd),
@@ -32,12 +33,13 @@ pub(crate) fn wanted(args: &ChildArgs) -> impl Iterator<Item = u32> {
         })
         .chain(args.chdir_fd)
         .chain(args.root_fd)
-        .chain(args.confine.seccomp)
+        .chain(run.confine.seccomp)
         .chain(args.mounts.0.iter().filter_map(MountArg::fd))
 }
 
 /// Describes the child that the options ask for.
-pub(crate) fn describe(args: &ChildArgs, inherited: &Inherited) -> Result<Command, Failure> {
+pub(crate) fn describe(run: &RunArgs, inherited: &Inherited) -> Result<Command, Failure> {
+    let args = &run.child;
     let account = args.user.as_deref().map(Account::of).transpose()?;
     let mut command = program(args, inherited)?;
     descriptors::apply(args, inherited, &mut command)?;
@@ -49,7 +51,7 @@ pub(crate) fn describe(args: &ChildArgs, inherited: &Inherited) -> Result<Comman
     credentials::apply(args, account.as_ref(), &mut command)?;
     privilege::apply(args, &mut command)?;
     cgroup::apply(args, &mut command)?;
-    confine::apply(args, inherited, &mut command)?;
+    confine::apply(&run.confine, inherited, &mut command)?;
     signals(args, &mut command);
     Ok(command)
 }
