@@ -173,7 +173,7 @@ call('umount2', b'.', 2)
 os.chdir('/')
 call('prctl', 38, 1, 0, 0, 0)
 call('syscall', 446, 9, 0)
-attempt('bind', lambda: open('/usr/bin/env', 'rb').read(4))
+attempt('bind', lambda: open('/usr/bin/python3', 'rb').read(4))
 attempt('own', lambda: open('/own/file'))
 attempt('list own root', lambda: os.listdir('/'))
 ",

@@ -253,7 +253,7 @@ fn an_owner_that_dies_leaves_no_start_that_waits() {
         drop(reader);
         let mut command = probe(&["exit", "5"]);
         command.no_new_privs(true).seccomp(LISTENER, &program);
-        command.spawn_options(SpawnOptions::new().timeout(Duration::from_secs(1)));
+        command.spawn_options(SpawnOptions::new().timeout(Duration::from_secs(5)));
         let mut launching = command.launch().expect("it is sent");
         let listener = launching.take_listener().expect("it comes before the image");
         let call = next(&listener);
