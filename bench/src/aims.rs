@@ -6,6 +6,7 @@ use crate::axis::Axis;
 use crate::batch::{self, Batch, Job, Way};
 use crate::contender::Kind;
 use crate::results::{Results, Row, blocked_ratio, find, first_ratio, ratio};
+use crate::sandbox::{self, Sandbox};
 use crate::stdio::Stdio;
 
 /// One aim: a ratio of two medians, and its bound.
@@ -70,6 +71,9 @@ const HATCHERY_TO_POSIX_SPAWN_MAX: f64 = 0.25;
 /// From the call to its child's first instruction, against the same.
 const HATCHERY_FIRST_MAX: f64 = 1.0;
 
+/// A sandbox from start to exit, against bubblewrap's.
+const SANDBOX_TO_BUBBLEWRAP_MAX: f64 = 0.35;
+
 /// Judges every aim of the parts that were measured.
 pub(crate) fn judge(results: &Results) -> Vec<Aim> {
     let mut aims = Vec::new();
@@ -79,7 +83,21 @@ pub(crate) fn judge(results: &Results) -> Vec<Aim> {
     if !results.batching.is_empty() {
         aims.extend(of_batches(&results.batching));
     }
+    if !results.sandboxes.is_empty() {
+        aims.extend(of_sandboxes(&results.sandboxes));
+    }
     aims
+}
+
+/// The library's way and the command's, against bubblewrap.
+fn of_sandboxes(rows: &[Sandbox]) -> Vec<Aim> {
+    use sandbox::Way;
+    let aim = |of: Way| {
+        let what = format!("sandbox, {} / {}", of.label(), Way::Bubblewrap.label());
+        let measured = sandbox::ratio(rows, of, Way::Bubblewrap);
+        Aim::at_most(what, SANDBOX_TO_BUBBLEWRAP_MAX, measured)
+    };
+    [Way::EmbryoCommand, Way::EmbryoPlan, Way::EmbryoRun].map(aim).into()
 }
 
 /// What batching is worth, for each way that embryo has.

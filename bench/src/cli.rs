@@ -51,12 +51,20 @@ pub(crate) enum Part {
     Batching,
     /// Launches a second from several threads, and the stalls of a thread that only reads the clock.
     Throughput,
+    /// A whole sandbox from its start to its exit, beside bubblewrap and util-linux.
+    Sandbox,
 }
 
 impl Part {
     /// Every part, in the order in which they are measured.
-    pub(crate) const ALL: &[Self] =
-        &[Self::Launches, Self::Create, Self::Batching, Self::Throughput, Self::Stalls];
+    pub(crate) const ALL: &[Self] = &[
+        Self::Launches,
+        Self::Create,
+        Self::Batching,
+        Self::Sandbox,
+        Self::Throughput,
+        Self::Stalls,
+    ];
 }
 
 /// How much is measured.
@@ -79,6 +87,14 @@ pub(crate) struct Settings {
     pub(crate) create: Option<CreateSettings>,
     pub(crate) batching: Option<BatchSettings>,
     pub(crate) throughput: Option<ThroughputSettings>,
+    pub(crate) sandbox: Option<SandboxSettings>,
+}
+
+/// How sandboxes are measured.
+#[derive(Debug)]
+pub(crate) struct SandboxSettings {
+    pub(crate) rounds_max: u32,
+    pub(crate) budget: Duration,
 }
 
 /// How the making of embryos is measured.
@@ -141,6 +157,10 @@ impl Args {
             slices: if quick { 2 } else { 6 },
             slice: Duration::from_millis(if quick { 60 } else { 500 }),
         };
+        let sandbox = SandboxSettings {
+            rounds_max,
+            budget: Duration::from_millis(if quick { 3000 } else { 30_000 }),
+        };
         let parts = chosen(&self.only, Part::ALL);
         let launches = parts.contains(&Part::Launches);
         Settings {
@@ -156,6 +176,7 @@ impl Args {
             create: parts.contains(&Part::Create).then_some(create),
             batching: parts.contains(&Part::Batching).then_some(batching),
             throughput: parts.contains(&Part::Throughput).then_some(throughput),
+            sandbox: parts.contains(&Part::Sandbox).then_some(sandbox),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The ways to launch a child that are compared. It never measures.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
@@ -132,4 +133,23 @@ impl Kind {
             Self::EmbryoHatcheryFixed => embryo::hatchery(spec, true),
         }
     }
+}
+
+/// A child made by clone(2) in shared memory with these flags besides: vfork and exec with nothing but
+/// what the flags cost.
+pub(crate) fn sharing_memory(
+    spec: &ChildSpec,
+    flags: libc::c_int,
+) -> io::Result<Box<dyn Contender>> {
+    Ok(Box::new(vfork::Vfork::with_flags(spec, flags)?))
+}
+
+/// A described child, as a contender.
+pub(crate) fn commanded(command: ::embryo::Command) -> Box<dyn Contender> {
+    Box::new(embryo::Commanded(command))
+}
+
+/// A plan with what its slots stand for, as a contender.
+pub(crate) fn spawned(plan: ::embryo::Plan, grants: Vec<OwnedFd>) -> Box<dyn Contender> {
+    Box::new(embryo::Granted { plan, grants })
 }

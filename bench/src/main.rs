@@ -40,6 +40,7 @@ mod mapping;
 mod measure;
 mod plot;
 mod results;
+mod sandbox;
 mod scale;
 mod shuffle;
 mod signals;
@@ -54,9 +55,9 @@ type Failed = Box<dyn std::error::Error>;
 fn main() -> ExitCode {
     let args = Args::parse();
     match run(&args) {
-        Ok(results) if results.failures.is_empty() => ExitCode::SUCCESS,
+        Ok(results) if results.failing_places() == 0 => ExitCode::SUCCESS,
         Ok(results) => {
-            eprintln!("embryo-bench: launches failed in {} places", results.failures.len());
+            eprintln!("embryo-bench: launches failed in {} places", results.failing_places());
             ExitCode::FAILURE
         }
         Err(error) => {
@@ -99,6 +100,7 @@ fn measure_all(settings: &mut Settings, child: &Path) -> Result<Results, Failed>
         points: Vec::new(),
         creation: None,
         batching: Vec::new(),
+        sandboxes: Vec::new(),
         throughput: Vec::new(),
         stalls: Vec::new(),
         aims: Vec::new(),
@@ -124,6 +126,11 @@ fn measure_all(settings: &mut Settings, child: &Path) -> Result<Results, Failed>
         eprintln!("batching");
         let batching = batch::measure(batching, &mut shuffler);
         results.batching = batching.map_err(|error| format!("batching: {error}"))?;
+    }
+    if let Some(sandbox) = &settings.sandbox {
+        eprintln!("sandboxes");
+        let rows = sandbox::measure(sandbox, child, &own, &mut shuffler);
+        results.sandboxes = rows.map_err(|error| format!("sandboxes: {error}"))?;
     }
     drop(confined);
     if let Some(throughput) = &settings.throughput {

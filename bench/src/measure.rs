@@ -172,6 +172,16 @@ pub(crate) fn launch_blocked(
     launch_once(contender, stdio, own, child::read_first_ns).map(|launch| launch.blocked_ns)
 }
 
+/// Launches a child and reaps it. Returns the times to its first instruction and to its reaping.
+pub(crate) fn launch_whole(
+    contender: &mut dyn Contender,
+    own: &OwnStdout,
+    read: impl FnOnce(BorrowedFd<'_>) -> io::Result<u64>,
+) -> io::Result<(u64, u64)> {
+    let launch = launch_once(contender, Stdio::Inherited, own, read)?;
+    Ok((launch.first_ns, launch.reaped_ns))
+}
+
 /// Launches a child and reaps it while other threads do the same. All children answer to one pipe,
 /// so the answer that is taken need not be this child's.
 pub(crate) fn launch_among_others(

@@ -9,6 +9,7 @@ use crate::contender::Kind;
 use crate::create::Creation;
 use crate::machine::Machine;
 use crate::measure::Times;
+use crate::sandbox::Sandbox;
 use crate::stall::Stall;
 use crate::stats::Spread;
 use crate::stdio::Stdio;
@@ -27,6 +28,8 @@ pub(crate) struct Results {
     pub(crate) creation: Option<Creation>,
     /// Ops in messages of several sizes, and by other ways.
     pub(crate) batching: Vec<Batch>,
+    /// Sandboxes from start to exit.
+    pub(crate) sandboxes: Vec<Sandbox>,
     /// Launches a second from several threads.
     pub(crate) throughput: Vec<Throughput>,
     pub(crate) stalls: Vec<Stall>,
@@ -115,6 +118,12 @@ pub(crate) fn ratio(of: &Row, to: &Row) -> f64 {
 }
 
 impl Results {
+    /// In how many places launches failed.
+    pub(crate) fn failing_places(&self) -> usize {
+        let sandboxes = self.sandboxes.iter().filter(|row| row.failures.count > 0);
+        self.failures.len() + sandboxes.count()
+    }
+
     /// The points of `axis` that were measured.
     pub(crate) fn measured(&self, axis: Axis) -> impl Iterator<Item = &Point> {
         self.points.iter().filter(move |point| point.axis == axis && point.skipped.is_none())

@@ -7,6 +7,7 @@ use crate::batch::{self, BURST, Batch, Job, SIZES, Way};
 use crate::contender::Kind;
 use crate::create::Creation;
 use crate::results::{Point, Results, Row, blocked_ratio, find, ratio};
+use crate::sandbox::{self, Sandbox};
 use crate::stall::Stall;
 use crate::stats::Spread;
 use crate::stdio::Stdio;
@@ -42,6 +43,7 @@ pub(crate) fn write(results: &Results, kinds: &[Kind], to: &mut impl Write) -> i
         self::creation(creation, to)?;
     }
     batching(&results.batching, to)?;
+    sandboxes(&results.sandboxes, to)?;
     throughput(&results.throughput, to)?;
     stalls(&results.stalls, to)?;
     aims(results, to)?;
@@ -168,6 +170,41 @@ fn batching(batches: &[Batch], to: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
+/// One line a way, from start to exit.
+fn sandboxes(rows: &[Sandbox], to: &mut impl Write) -> io::Result<()> {
+    const NAME: usize = 20;
+    let Some(launches) = rows.iter().map(|row| row.launches).max() else { return Ok(()) };
+    writeln!(to, "\nA sandbox from the call to its end ({launches} launches)")?;
+    let columns = format!("{:>8}{:>8}{:>8}", "p10", "p50", "p99");
+    writeln!(
+        to,
+        "  {:<NAME$} |{:^24} |{:^24} |  whole, p50 against",
+        "", "first instruction", "whole"
+    )?;
+    let (to_bubblewrap, to_floor) = (sandbox::Way::Bubblewrap, sandbox::Way::Namespaces);
+    writeln!(
+        to,
+        "  {:<NAME$} |{columns} |{columns} |{:>12}{:>20}",
+        "",
+        to_bubblewrap.label(),
+        to_floor.label()
+    )?;
+    for row in rows {
+        let (Some(first), Some(whole)) = (row.first_instruction, row.whole) else { continue };
+        let against = |other| decimal(sandbox::ratio(rows, row.way, other));
+        writeln!(
+            to,
+            "  {:<NAME$} |{} |{} |{:>12}{:>20}",
+            row.way.label(),
+            spread(first),
+            spread(whole),
+            against(to_bubblewrap),
+            against(to_floor),
+        )?;
+    }
+    Ok(())
+}
+
 fn throughput(rows: &[Throughput], to: &mut impl Write) -> io::Result<()> {
     if rows.is_empty() {
         return Ok(());
@@ -242,7 +279,10 @@ fn aims(results: &Results, to: &mut impl Write) -> io::Result<()> {
     if results.aims.is_empty() {
         return Ok(());
     }
-    writeln!(to, "\nAims: ratios of medians, of the caller's blocked time or of an op's")?;
+    writeln!(
+        to,
+        "\nAims: ratios of medians, of the caller's blocked time, an op's or a whole sandbox's"
+    )?;
     for aim in &results.aims {
         let verdict = match aim.met {
             Some(true) => "met",
@@ -269,6 +309,16 @@ fn troubles(results: &Results, to: &mut impl Write) -> io::Result<()> {
         if let Some(reason) = &point.skipped {
             let label = point.axis.label(point.value);
             writeln!(to, "\nSKIPPED: {} {label}: {reason}", point.axis.title())?;
+        }
+    }
+    for row in &results.sandboxes {
+        let way = row.way.label();
+        if let Some(reason) = &row.skipped {
+            writeln!(to, "\nSKIPPED: sandbox, {way}: {reason}")?;
+        }
+        if let Some(first) = &row.failures.first {
+            let count = row.failures.count;
+            writeln!(to, "\nFAILED: sandbox, {way}: {count} launches, the first with: {first}")?;
         }
     }
     for batch in results.batching.iter().filter(|batch| batch.ops_per_message == 1) {

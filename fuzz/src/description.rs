@@ -8,8 +8,8 @@ use crate::mount::{self, Texts};
 use arbitrary::Arbitrary;
 use embryo::{
     Access, BuildError, ConfineOp, ExecFlags, FilterFlags, Keep, LANDLOCK_RIGHTS, LandlockFlags,
-    Layout, MapFlags, MountOp, Op, OpCode, Plan,
-    PlanBuilder, Regset, Slot, X86Regs, limits,
+    Layout, MapFlags, MountOp, NamespaceOp, Namespaces, Op, OpCode, Plan, PlanBuilder, Regset,
+    Slot, X86Regs, limits,
 };
 use std::collections::BTreeSet;
 use std::ffi::CString;
@@ -77,6 +77,10 @@ impl Description {
             keep.set(Keep::SIGNAL_MASK, keep.contains(Keep::SIGNAL_MASK) && !seen.contains("mask"));
             let dispositions = keep.contains(Keep::IGNORED_SIGNALS) && !seen.contains("ignore");
             keep.set(Keep::IGNORED_SIGNALS, dispositions || seen.contains("default"));
+            let mounts = seen.contains("mounts") || seen.contains("new-root");
+            if mounts && !seen.contains(OpCode::Unshare.name()) {
+                plan.op(&Op::Namespace(NamespaceOp::Unshare { kinds: Namespaces::MOUNT }));
+            }
             if seen.contains("new-root") {
                 plan.op(&Op::Mount(MountOp::EnterRoot));
                 seen.insert("root".into());
@@ -132,7 +136,10 @@ fn admits(
     }
     let (key, excluded): (String, &str) = match code {
         code if code == OpCode::Fail || (0x0701..=0x0710).contains(&(code as u16)) => return true,
-        code if (0x0802..=0x0810).contains(&(code as u16)) => return true,
+        code if (0x0802..=0x0810).contains(&(code as u16)) => {
+            seen.insert("mounts".into());
+            return true;
+        }
         OpCode::StartRegs if *started => return false,
         // Those need a start by registers, which is there already, since the builder puts them in front.
         OpCode::Thread => return seen.contains("registers"),

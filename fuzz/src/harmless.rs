@@ -4,6 +4,7 @@
 //! executed. It must never reach further than that child: it becomes nobody or stays who it
 //! is, its root is an empty directory, and no limit lets it dump a core.
 
+use crate::mount;
 use embryo::{Op, Plan, PlanBuilder, PlanView, Regset, Slot, X86Regs};
 use rustix::pty::OpenptFlags;
 use std::ffi::CString;
@@ -93,6 +94,7 @@ fn tamed<'a>(op: Op<'a>, grants: &'a Grants) -> Op<'a> {
             Op::Gid { real: id(real), effective: id(effective), saved: id(saved) }
         }
         Op::ChrootPath { .. } => Op::ChrootPath { path: &grants.empty_dir },
+        Op::Mount(op) => Op::Mount(mount::tamed(op, &grants.empty_dir)),
         // A task that has used up its runtime does not even die before its next period.
         Op::Sched { policy: SCHED_DEADLINE, priority, flags, .. } => Op::Sched {
             policy: SCHED_DEADLINE,

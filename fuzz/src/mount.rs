@@ -69,3 +69,32 @@ pub(crate) fn wild(
         _ => MountOp::EnterRoot,
     }
 }
+
+/// The same at a place where it changes nothing that is anybody else's: a directory that is empty.
+pub(crate) fn tamed<'a>(op: MountOp<'a>, target: &'a CStr) -> MountOp<'a> {
+    use MountOp::{
+        Attributes, Bind, BindMapped, BindSlot, Chmod, Devpts, Directory, FileSlot, Mqueue,
+        Overlay, Proc, Propagation, Symlink, Tmpfs, Unmount,
+    };
+    match op {
+        Bind { source, flags, .. } => Bind { source, target, flags },
+        BindSlot { slot, flags, .. } => BindSlot { slot, target, flags },
+        BindMapped { slot, source, flags, .. } => BindMapped { slot, source, target, flags },
+        Tmpfs { flags, size, mode, inodes, .. } => Tmpfs { target, flags, size, mode, inodes },
+        Proc { flags, hidepid, .. } => Proc { target, flags, hidepid },
+        Devpts { .. } => Devpts { target },
+        Mqueue { .. } => Mqueue { target },
+        // Of an upper directory it would make something.
+        Overlay { layers, flags, .. } => {
+            Overlay { layers, target, flags: flags.difference(MountFlags::UPPER) }
+        }
+        Symlink { text, .. } => Symlink { text, target },
+        Directory { mode, .. } => Directory { target, mode },
+        FileSlot { slot, flags, mode, .. } => FileSlot { slot, target, flags, mode },
+        Chmod { .. } => Chmod { target, mode: 0o755 },
+        Propagation { flags, spread, .. } => Propagation { target, flags, spread },
+        Attributes { flags, clear, .. } => Attributes { target, flags, clear },
+        Unmount { .. } => Unmount { target },
+        other => other,
+    }
+}

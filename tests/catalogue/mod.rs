@@ -11,6 +11,7 @@ mod confine;
 mod credentials;
 mod descriptors;
 mod image;
+mod mount;
 mod places;
 mod privilege;
 mod resources;
@@ -160,7 +161,7 @@ impl Failure {
 /// Every sample of `code`.
 #[must_use]
 pub(crate) fn samples(code: OpCode) -> Vec<Sample> {
-    let all: [&[Sample]; 10] = [
+    let all: [&[Sample]; 11] = [
         session::SAMPLES,
         descriptors::SAMPLES,
         resources::SAMPLES,
@@ -171,6 +172,7 @@ pub(crate) fn samples(code: OpCode) -> Vec<Sample> {
         cgroup::SAMPLES,
         signals::SAMPLES,
         image::SAMPLES,
+        mount::SAMPLES,
     ];
     all.concat().into_iter().filter(|sample| sample.code == code).collect()
 }
@@ -178,7 +180,7 @@ pub(crate) fn samples(code: OpCode) -> Vec<Sample> {
 /// Every failure of `code`; those that need a refused call come last, since that stays refused.
 #[must_use]
 pub(crate) fn failures(code: OpCode) -> Vec<Failure> {
-    let all: [&[Failure]; 10] = [
+    let all: [&[Failure]; 11] = [
         session::FAILURES,
         descriptors::FAILURES,
         resources::FAILURES,
@@ -189,6 +191,7 @@ pub(crate) fn failures(code: OpCode) -> Vec<Failure> {
         cgroup::FAILURES,
         signals::FAILURES,
         image::FAILURES,
+        mount::FAILURES,
     ];
     let all = all.concat().into_iter().filter(|failure| failure.code == code);
     let (refused, natural): (Vec<_>, Vec<_>) = all.partition(|failure| failure.refusal.is_some());

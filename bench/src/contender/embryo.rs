@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::process::ExitStatus;
 use std::thread;
@@ -184,8 +184,30 @@ impl Contender for Hatched {
         }
     }
 }
+
+/// A plan with grants that stay the same: a child that inherits, and nothing else.
+pub(super) struct Granted {
+    pub(super) plan: Plan,
+    pub(super) grants: Vec<OwnedFd>,
+}
+
+impl Contender for Granted {
+    fn arm(&mut self, pipes: Option<WriteEnds>) -> io::Result<()> {
+        match pipes {
+            None => Ok(()),
+            Some(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    fn launch(&mut self) -> io::Result<Launched> {
+        let grants: Vec<BorrowedFd<'_>> = self.grants.iter().map(AsFd::as_fd).collect();
+        let process = ::embryo::spawn(&self.plan, &grants)?;
+        Ok(Launched::Embryo(Running::Started(process)))
+    }
+}
+
 /// One Command, spawned again and again.
-struct Commanded(Command);
+pub(super) struct Commanded(pub(super) Command);
 
 impl Contender for Commanded {
     fn arm(&mut self, pipes: Option<WriteEnds>) -> io::Result<()> {

@@ -24,13 +24,19 @@ const STACK_SIZE: usize = 64 * 1024;
 pub(crate) struct Vfork {
     exec: Exec,
     stack: Mapping,
+    flags: libc::c_int,
 }
 
 impl Vfork {
     pub(crate) fn new(spec: &ChildSpec) -> io::Result<Self> {
+        Self::with_flags(spec, 0)
+    }
+
+    /// The same with further flags of clone(2).
+    pub(crate) fn with_flags(spec: &ChildSpec, flags: libc::c_int) -> io::Result<Self> {
         let stack = Mapping::new(STACK_SIZE)?;
         stack.dirty();
-        Ok(Self { exec: Exec::new(spec), stack })
+        Ok(Self { exec: Exec::new(spec), stack, flags })
     }
 }
 
@@ -41,7 +47,7 @@ impl Contender for Vfork {
     }
 
     fn launch(&mut self) -> io::Result<Running> {
-        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD | self.flags;
         let exec: *const Exec = &self.exec;
         // SAFETY: the stack belongs to this contender and nothing else runs on it, since CLONE_VFORK
         // suspends this thread until the child has left it. `child` never returns, and what it

@@ -427,6 +427,39 @@ fn streams_that_are_given_stay_what_they_are() {
 }
 
 #[test]
+fn another_user_can_open_it_by_its_name() {
+    if !embryo_tests::is_root() {
+        skip!("only root can become another user");
+    }
+    let script = "echo opened >\"$(tty)\" && id -u";
+    let args = ["run", "--pty", "--user", "65534", "--chdir", "/", "--", "sh", "-c", script];
+    assert_eq!(support::embryo(&args).ok(), "opened\n65534\n");
+}
+
+#[test]
+fn nothing_can_be_typed_into_the_other_terminal() {
+    let Some(mut screen) = Screen::shell() else { skip!("there is no bash") };
+    let Some(perl) =
+        ["/usr/bin/perl", "/bin/perl"].into_iter().find(|path| fs::exists(path).unwrap_or(false))
+    else {
+        skip!("there is no perl to make the call with");
+    };
+    // TIOCSTI, on every terminal that the program can name as its own.
+    let script = "for (0 .. 9) { open(my $t, q(<&=), $_) or next; \
+                  ioctl($t, 0x5412, $k = qq(x)) && -t $t && print qq(into ), readlink(qq(/proc/self/fd/$_)), qq(:) } \
+                  print qq(done:)";
+    screen.types("tty; echo re\"\"ady\n");
+    screen.sees("\r\n/dev/");
+    let outer = format!("/dev/{}", screen.sees("\r\n"));
+    screen.types(&format!("\"$E\" run --pty -- {perl} -e '{script}'\n"));
+    screen.sees("$_");
+    screen.sees("\n");
+    let told = screen.sees("done:");
+    assert!(!told.contains(&format!("into {outer}:")), "{told}");
+    screen.ends_with(0);
+}
+
+#[test]
 fn it_is_a_session_with_a_terminal_when_explained() {
     let told = support::embryo(&["run", "--pty", "--explain", "--", "true"]).ok();
     for op in ["set-sid", "controlling-tty", "put-fd"] {

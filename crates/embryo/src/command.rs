@@ -9,6 +9,7 @@ mod confine;
 mod mount;
 mod namespace;
 mod privilege;
+mod sandbox;
 
 use crate::caps::Privileges;
 use crate::elf::Load;
@@ -20,6 +21,7 @@ use crate::mailbox::Mailbox;
 use crate::mount::NewRoot;
 use crate::process::Process;
 use crate::pty::{self, Pty};
+use crate::sandbox::Sandbox;
 use crate::spawn::SpawnOptions;
 use crate::stdio::{Source, Stdio, own};
 use embryo_plan::{Access, BuildError, ExecFlags, Keep, Op, OwnedPlan, PlanBuilder, Slot};
@@ -103,6 +105,7 @@ pub struct Command {
     signal_mask: Mask,
     ignored: Ignored,
     namespaces: namespace::Settings,
+    sandbox: Option<Box<Sandbox>>,
     shell: bool,
     load: bool,
     options: SpawnOptions,
@@ -204,6 +207,7 @@ impl Command {
             signal_mask: Mask::Empty,
             ignored: Ignored::Keep(SIGPIPE),
             namespaces: namespace::Settings::default(),
+            sandbox: None,
             shell: false,
             load: false,
             options: SpawnOptions::default(),
@@ -327,7 +331,7 @@ impl Command {
     }
 
     /// A terminal of its own: the other side of `pty` is the controlling terminal of a new session, and every
-    /// standard stream that is not set otherwise, whatever the default is. It is opened by each spawn, and
+    /// standard stream that is not set otherwise, whatever the default is. It belongs to the user that the child becomes. It is opened by each spawn, and
     /// the caller keeps nothing of it. Excludes [`Command::controlling_tty`] and
     /// [`Command::process_group`]: the last one called counts.
     pub fn pty(&mut self, pty: &Pty) -> &mut Self {
@@ -720,6 +724,9 @@ impl Command {
     /// # Errors
     /// [`Error::Plan`] for a description that is none.
     pub fn plan(&self) -> Result<(OwnedPlan, Vec<OwnedFd>), Error> {
+        if let Some(expanded) = self.expanded()? {
+            return expanded.plan();
+        }
         let prepared = self.prepare([Stdio::inherit, Stdio::inherit, Stdio::inherit], None)?;
         let grants = prepared.grants.iter().map(|grant| grant.as_fd().try_clone_to_owned());
         let grants = grants.collect::<Result<_, _>>().map_err(Error::io("copying a grant"))?;
@@ -731,6 +738,9 @@ impl Command {
     }
 
     fn launch_default(&self, defaults: [fn() -> Stdio; 3]) -> Result<Launching, Error> {
+        if let Some(expanded) = self.expanded()? {
+            return expanded.launch_default(defaults);
+        }
         let keeper = self.keeper()?;
         let prepared = self.prepare(defaults, keeper.as_ref())?;
         let grants: Vec<BorrowedFd<'_>> = prepared.grants.iter().map(AsFd::as_fd).collect();
@@ -780,7 +790,15 @@ impl Command {
     fn slave(&self) -> Result<Option<OwnedFd>, Error> {
         let Some(pty) = &self.pty else { return Ok(None) };
         match pty.upgrade() {
-            Some(master) => pty::slave(&master).map(Some),
+            Some(master) => {
+                let slave = pty::slave(&master)?;
+                // As login(1) does, so that another user can open it by its name too; where that is not
+                // allowed the child has it all the same.
+                if let Some([_, uid, _]) = self.uids.filter(|uids| uids[1] != u32::MAX) {
+                    let _ = rustix::fs::fchown(&slave, Some(rustix::fs::Uid::from_raw(uid)), None);
+                }
+                Ok(Some(slave))
+            }
             None => Err(Error::io("opening the child's terminal")(std::io::Error::new(
                 std::io::ErrorKind::NotFound,
                 "it was closed before the child was started",

@@ -39,6 +39,14 @@ pub(crate) struct Direct {
     pub(crate) detail: Option<String>,
 }
 
+impl Direct {
+    /// What a launch came to of which nothing more is known.
+    pub(crate) fn new(launched: Launched, cut: u32, cut_raised: bool) -> Self {
+        let below = Below::default();
+        Self { launched, cut, cut_raised, listener: None, below, detail: None }
+    }
+}
+
 /// How a launch that called exec has turned out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Entered {
@@ -75,8 +83,7 @@ pub(crate) fn launch(
         mailbox.give_back();
     }
     let launched = outcome?;
-    let below = Below::default();
-    Ok(Direct { launched, cut, cut_raised, listener: None, below, detail: None })
+    Ok(Direct::new(launched, cut, cut_raised))
 }
 
 fn take_arena(plan: &OwnedPlan, trace: bool) -> Result<Arena, Fault> {

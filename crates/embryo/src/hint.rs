@@ -327,8 +327,7 @@ impl Context<'_> {
         let mut cwd = PathBuf::from(".");
         for op in self.plan.ops().flatten() {
             match op {
-                // What stands there is seen from nowhere else.
-                Op::Mount(MountOp::EnterRoot) => return None,
+                Op::Mount(MountOp::EnterRoot) => return mount::source(&self.plan, path),
                 Op::ChrootPath { path } => root = to_path(path.to_bytes()),
                 Op::ChrootSlot { slot } => root = self.slot_path(slot)?,
                 Op::ChdirPath { path } => cwd = under(&root, &cwd, path.to_bytes()),

@@ -254,13 +254,12 @@ impl Flight {
         let Ready { pid, pidfd, socket } = self.ready;
         drop::<OwnedFd>(socket);
         let failed = !matches!(end, End::Entered);
-        // What is told below is put in its place here.
-        let (end_of, trace) = (End::Killed, Vec::new());
         let (cut, cut_raised, legacy_clone) = self.made;
-        let launched = Launched { pid, pidfd, end: end_of, legacy_clone, trace };
-        let below = Below::default();
-        let mut direct = Direct { launched, cut, cut_raised, listener: None, below, detail: None };
-        direct.take(self.answering.over(end));
+        // How it ended is put in its place below.
+        let unknown = End::Killed;
+        let launched = Launched { pid, pidfd, end: unknown, legacy_clone, trace: Vec::new() };
+        let mut direct = Direct::new(launched, cut, cut_raised);
+        direct.take(end, self.answering);
         if failed {
             // It lives on to be told something else, but nobody will.
             crate::process::kill(direct.launched.pidfd.as_fd());
@@ -274,10 +273,9 @@ impl Flight {
 impl Drop for Launching {
     fn drop(&mut self) {
         match std::mem::replace(&mut self.state, State::Over) {
-            State::Sent(mut flight) => {
-                let below = flight.answering.leave(&mut flight.ready);
-                abandon(flight.ready);
-                drop(below);
+            State::Sent(Flight { mut ready, answering, .. }) => {
+                answering.leave(&mut ready);
+                abandon(ready);
             }
             State::Started(mut process) => {
                 process.kill_on_drop(true);

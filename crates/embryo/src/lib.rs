@@ -85,6 +85,7 @@ mod procfs;
 mod pty;
 mod reaper;
 mod regions;
+mod sandbox;
 mod seeded;
 mod spawn;
 mod standing;
@@ -131,6 +132,7 @@ pub use policy::{
 pub use process::{Process, Usage};
 pub use pty::Pty;
 pub use regions::Region;
+pub use sandbox::{Sandbox, WorkingDirectory};
 pub use spawn::{LaunchReport, SpawnOptions, TraceRecord, spawn, spawn_with};
 pub use std::process::{ChildStderr, ChildStdin, ChildStdout, ExitStatus, Output};
 pub use stdio::{Stdio, StdioSource};

@@ -303,14 +303,14 @@ impl Embryo {
         let deadline = seeded::deadline_after(self.options.timeout);
         let below = std::mem::take(&mut self.below);
         let answering = seeded::Answering::new(self.pid as i32, deadline, plan, below);
-        let answered = answering.wait(self.socket.as_fd(), self.pidfd());
+        let (end, answering) = answering.finish(self.socket.as_fd(), self.pidfd());
         let (cut, cut_raised, legacy_clone) = self.direct.unwrap_or_default();
         let (pid, pidfd) = (self.pid as i32, self.process.take().expect("it has not started"));
-        let (end, trace) = (End::Killed, Vec::new());
-        let launched = embryo_interp::Launched { pid, pidfd, end, legacy_clone, trace };
-        let below = Below::default();
-        let mut direct = Direct { launched, cut, cut_raised, listener: None, below, detail: None };
-        direct.take(answered);
+        // How it ended is put in its place below.
+        let (unknown, trace) = (End::Killed, Vec::new());
+        let launched = embryo_interp::Launched { pid, pidfd, end: unknown, legacy_clone, trace };
+        let mut direct = Direct::new(launched, cut, cut_raised);
+        direct.take(end, answering);
         if let End::Fault(fault) = direct.launched.end {
             let trace = context.records(&direct.launched.trace);
             self.pid = direct.launched.pid.cast_unsigned();

@@ -375,6 +375,31 @@ impl Mount {
         matches!(self, Mount::BindFd { .. } | Mount::BindMapped { .. } | Mount::File { .. })
     }
 
+    /// Where something can be written that is mounted, if it is there.
+    pub(crate) fn written(&self) -> Option<&Path> {
+        let target = match self {
+            Mount::Bind { source, optional: true, .. }
+            | Mount::BindMapped { source, optional: true, .. }
+                if !source.exists() =>
+            {
+                return None;
+            }
+            Mount::Bind { target, attributes, .. }
+            | Mount::BindFd { target, attributes, .. }
+            | Mount::BindMapped { target, attributes, .. }
+            | Mount::Tmpfs { target, attributes, .. }
+            | Mount::Overlay { target, attributes, .. } => {
+                (!attributes.read_only).then_some(target)?
+            }
+            Mount::Proc { target, read_only: false, .. }
+            | Mount::Devpts { target }
+            | Mount::Mqueue { target }
+            | Mount::Dev { target, .. } => target,
+            _ => return None,
+        };
+        Some(target)
+    }
+
     /// Adds the ops that it stands for. `slot` is that of its descriptor.
     pub(crate) fn add(&self, plan: &mut PlanBuilder, slot: Slot) -> Result<(), NulError> {
         let mut op = |op: MountOp<'_>| _ = plan.op(&Op::Mount(op));

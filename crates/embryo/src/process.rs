@@ -5,7 +5,7 @@ use crate::command::Keeper;
 use crate::error::{Error, errno_text};
 use crate::guarded::AsRaw;
 use crate::listener::Listener;
-use crate::moving::{Below, Told};
+use crate::moving::{Below, StatusLine, Told};
 use crate::reaper;
 use crate::spawn::{LaunchReport, TraceRecord};
 use embryo_syscall::{self as sys, Errno, Waited};
@@ -295,7 +295,7 @@ impl Process {
     }
 
     fn reaped_elsewhere(&self, block: bool) -> Result<Ended, Error> {
-        if let Some(told) = self.below.status.as_ref().and_then(crate::moving::StatusLine::take) {
+        if let Some(told) = self.below.status.as_ref().and_then(StatusLine::take) {
             return Ok(Ended::told(&told));
         }
         if block {

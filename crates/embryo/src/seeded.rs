@@ -46,8 +46,8 @@ pub(crate) fn launch(
     if direct.launched.end == End::Entered {
         let answering = Answering::new(direct.launched.pid, deadline, plan, Below::default());
         let pidfd = direct.launched.pidfd.as_fd();
-        let answered = answering.wait(socket.as_fd(), pidfd);
-        direct.take(answered);
+        let (end, answering) = answering.finish(socket.as_fd(), pidfd);
+        direct.take(end, answering);
     }
     Ok(direct)
 }
@@ -93,25 +93,13 @@ pub(crate) fn make(
     Ok((direct, ours))
 }
 
-/// What a launch came to.
-#[derive(Debug)]
-pub(crate) struct Answered {
-    pub(crate) end: End,
-    pub(crate) records: Vec<Trace>,
-    pub(crate) moves: Moves,
-    /// What went wrong here, if something did.
-    pub(crate) detail: Option<String>,
-    /// The listener of the plan's filter, if it has one.
-    pub(crate) listener: Option<OwnedFd>,
-}
-
 impl Direct {
     /// Takes in what came of a launch through the seed.
-    pub(crate) fn take(&mut self, answered: Answered) {
-        let Answered { end, records, moves, detail, listener } = answered;
+    pub(crate) fn take(&mut self, end: End, answering: Answering) {
+        let Answering { records, listener, moves, detail, .. } = answering;
         self.below = moves.settle(&mut self.launched.pidfd, &mut self.launched.pid);
-        (self.launched.end, self.launched.trace, self.detail) = (end, records, detail);
-        self.listener = listener;
+        (self.launched.end, self.launched.trace) = (end, records);
+        (self.listener, self.detail) = (listener, detail);
     }
 }
 
@@ -121,6 +109,7 @@ pub(crate) struct Answering {
     pid: i32,
     plan: OwnedPlan,
     moves: Moves,
+    /// What went wrong in this process, if something did.
     detail: Option<String>,
     deadline: Instant,
     patience: Duration,
@@ -134,6 +123,7 @@ pub(crate) struct Answering {
 }
 
 impl Answering {
+    /// Of a seed that has this below it, and was sent this plan.
     pub(crate) fn new(pid: i32, deadline: Instant, plan: &OwnedPlan, below: Below) -> Self {
         Self {
             pid,
@@ -150,31 +140,25 @@ impl Answering {
     }
 
     /// Waits for what the seed says, or for the end of its socket, and finds out what that means.
-    pub(crate) fn wait(mut self, socket: BorrowedFd<'_>, pidfd: BorrowedFd<'_>) -> Answered {
+    pub(crate) fn finish(mut self, socket: BorrowedFd<'_>, pidfd: BorrowedFd<'_>) -> (End, Self) {
         loop {
             self.rest(socket);
             if let Some(end) = self.look(socket, pidfd) {
-                return self.over(end);
+                return (end, self);
             }
         }
+    }
+
+    /// Gives the launch up: what is to be ended is the handle now.
+    pub(crate) fn leave(mut self, ready: &mut Ready) {
+        // What has been said and not been heard is of processes that are to end, too.
+        let _ = self.look(ready.socket.as_fd(), ready.pidfd.as_fd());
+        self.moves.settle(&mut ready.pidfd, &mut ready.pid);
     }
 
     /// Whether a listener is still to come.
     pub(crate) fn listens(&self) -> bool {
         self.listens
-    }
-
-    /// Gives the launch up: what is to be ended is the handle now.
-    pub(crate) fn leave(self, ready: &mut Ready) -> Below {
-        // What has been said and not been heard is of processes that are to end, too.
-        let mut answering = self;
-        let _ = answering.look(ready.socket.as_fd(), ready.pidfd.as_fd());
-        answering.moves.settle(&mut ready.pidfd, &mut ready.pid)
-    }
-
-    pub(crate) fn over(self, end: End) -> Answered {
-        let Self { records, moves, detail, listener, .. } = self;
-        Answered { end, records, moves, detail, listener }
     }
 
     /// When it is to be looked at again though the socket is silent.
@@ -214,7 +198,7 @@ impl Answering {
                         return Some(End::Killed);
                     }
                 }
-                Some((ReplyKind::MapsWanted, ..)) => {
+                Some((ReplyKind::MapsWanted, _, _, [None, None])) => {
                     let (_, pid) = self.moves.image(pidfd, self.pid);
                     self.detail = write_maps(socket, pid, &self.plan.as_plan());
                 }
@@ -248,7 +232,7 @@ impl Answering {
         }
         if self.listens {
             // It said that it enters its image, and never got so far as to do so.
-            kill(pidfd);
+            kill(self.moves.handle(pidfd));
             return End::Killed;
         }
         let left = self.deadline.saturating_duration_since(Instant::now());
@@ -355,7 +339,7 @@ fn receive(socket: BorrowedFd<'_>) -> Option<(ReplyKind, Fault, Vec<Trace>, Fds)
     Some((kind, fault, records, fds))
 }
 
-/// One message; `None` at the end of the socket.
+/// One message with the descriptors that came with it; `None` at the end of the socket.
 fn message(socket: BorrowedFd<'_>) -> Option<(Vec<u8>, Fds)> {
     // A seed keeps at most 1024 records, and tells a u64 for each entry of a batch. The end of the
     // socket, which is what mostly comes, needs no room.
@@ -394,7 +378,7 @@ pub(crate) struct Meanwhile<'a> {
     pub(crate) pid: i32,
     pub(crate) plan: &'a OwnedPlan,
     pub(crate) moves: Moves,
-    /// What went wrong here, if something did.
+    /// What went wrong in this process, if something did.
     pub(crate) detail: Option<String>,
 }
 
@@ -404,11 +388,13 @@ pub(crate) fn results(
     deadline: Instant,
     meanwhile: &mut Meanwhile<'_>,
 ) -> Answer {
+    let mut heard = false;
     loop {
         // One that says something else without end has no more time than another.
-        if !readable(socket, deadline) || Instant::now() >= deadline {
+        if !readable(socket, deadline) || heard && Instant::now() >= deadline {
             return Answer::Silence;
         }
+        heard = true;
         let Some((message, fds)) = message(socket).filter(|(message, _)| !message.is_empty())
         else {
             return Answer::End;
@@ -417,8 +403,9 @@ pub(crate) fn results(
             return Answer::Nonsense;
         };
         let (words, odd) = rest.as_chunks::<8>();
+        let bare = rest.is_empty() && matches!(fds, [None, None]);
         match reply.meaning() {
-            Some((ReplyKind::Fault, fault)) if rest.is_empty() => return Answer::Fault(fault),
+            Some((ReplyKind::Fault, fault)) if bare => return Answer::Fault(fault),
             Some((ReplyKind::Done, _))
                 if odd.is_empty() && words.len() == reply.traced as usize =>
             {
@@ -429,7 +416,7 @@ pub(crate) fn results(
                     return Answer::Nonsense;
                 }
             }
-            Some((ReplyKind::MapsWanted, _)) => {
+            Some((ReplyKind::MapsWanted, _)) if bare => {
                 let (_, pid) = meanwhile.moves.image(meanwhile.pidfd, meanwhile.pid);
                 meanwhile.detail = write_maps(socket, pid, &meanwhile.plan.as_plan());
             }

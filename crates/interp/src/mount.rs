@@ -32,7 +32,6 @@ const TRIES: u32 = 64;
 const ON_THE_WAY: u32 = 0o755;
 
 /// Executes an op on mounts. `fd` is that of its slot.
-#[inline(never)]
 pub(crate) fn apply(op: &MountOp<'_>, fd: i32, world: &mut World) -> Result<()> {
     world.demand(CLONE_NEWNS)?;
     // Permissions are those that the plan names.
@@ -122,7 +121,6 @@ fn one(op: &MountOp<'_>, fd: i32, world: &mut World) -> Result<()> {
 const NONE: MountAttr = MountAttr { set: 0, clear: 0, propagation: 0, userns: 0 };
 
 /// Sets the stage, as the head of this file says.
-#[inline(never)]
 fn new_root(world: &mut World, size: u64, mode: u32, inodes: u64) -> Result<()> {
     if world.root >= 0 {
         return Err(Errno::BUSY);
@@ -131,7 +129,7 @@ fn new_root(world: &mut World, size: u64, mode: u32, inodes: u64) -> Result<()> 
     sys::mount_setattr(CWD, c"/", AT_RECURSIVE, &MountAttr { propagation: PRIVATE, ..NONE })?;
     world.private = true;
     let before = here()?;
-    let old = sys::openat(CWD, c"/", DIRECTORY.bits(), 0)?;
+    let old = sys::open_held(CWD, c"/", DIRECTORY.bits(), 0)?;
     let stage = tmpfs(0, ON_THE_WAY, 0, MountFlags::ATTRIBUTES.difference(MountFlags::READ_ONLY))?;
     for name in [c"n", c"o"] {
         rustix::fs::mkdirat(&stage, name, Mode::from_raw_mode(ON_THE_WAY))?;
@@ -160,7 +158,6 @@ fn new_root(world: &mut World, size: u64, mode: u32, inodes: u64) -> Result<()> 
 }
 
 /// Makes the new root the root, and takes the old one with the stage away.
-#[inline(never)]
 fn enter_root(world: &mut World) -> Result<()> {
     let root = borrow(world.root)?;
     rustix::process::fchdir(root)?;
@@ -180,7 +177,7 @@ const DIRECTORY: OFlags = PATH.union(OFlags::DIRECTORY);
 
 /// The working directory.
 fn here() -> Result<Held> {
-    sys::openat(CWD, c".", DIRECTORY.bits(), 0)
+    sys::open_held(CWD, c".", DIRECTORY.bits(), 0)
 }
 
 /// Where targets are looked up.
@@ -269,7 +266,7 @@ fn directory(world: &World, path: &CStr, mode: u32) -> Result<Held> {
     let mut room = [0; limits::PATH_BYTES_MAX];
     let (parent, name) = lead(world, path, &mut room)?;
     rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(mode))?;
-    sys::openat(parent.as_fd(), name, (PATH | OFlags::NOFOLLOW).bits(), 0)
+    sys::open_held(parent.as_fd(), name, (PATH | OFlags::NOFOLLOW).bits(), 0)
 }
 
 /// A place for a file to be mounted on, which is made if it is missing.
@@ -281,13 +278,13 @@ fn place_of_file(world: &World, path: &CStr) -> Result<Held> {
     let mut room = [0; limits::PATH_BYTES_MAX];
     let (parent, name) = lead(world, path, &mut room)?;
     drop(created(&parent, name, 0o444)?);
-    sys::openat(parent.as_fd(), name, (PATH | OFlags::NOFOLLOW).bits(), 0)
+    sys::open_held(parent.as_fd(), name, (PATH | OFlags::NOFOLLOW).bits(), 0)
 }
 
 /// A new file, open for writing.
 fn created(dir: &Held, name: &CStr, mode: u32) -> Result<Held> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW;
-    sys::openat(dir.as_fd(), name, flags.bits(), mode)
+    sys::open_held(dir.as_fd(), name, flags.bits(), mode)
 }
 
 /// Attaches what was mounted to a directory.
@@ -329,13 +326,18 @@ fn bind(
     if attr.set != 0 {
         change(tree, flags, &attr)?;
     }
-    let kind = FileType::from_raw_mode(rustix::fs::fstat(tree)?.st_mode);
-    let place = if kind == FileType::Directory {
-        directory(world, target, ON_THE_WAY)?
-    } else {
-        place_of_file(world, target)?
-    };
+    if is_directory(tree)? {
+        return attach(world, tree, &directory(world, target, ON_THE_WAY)?, target);
+    }
+    let place = place_of_file(world, target)?;
+    if is_directory(&place)? {
+        return Err(Errno::ISDIR);
+    }
     attach(world, tree, &place, target)
+}
+
+fn is_directory(fd: &Held) -> Result<bool> {
+    Ok(FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode) == FileType::Directory)
 }
 
 fn attach(world: &World, tree: &Held, place: &Held, target: &CStr) -> Result<()> {
@@ -377,7 +379,6 @@ fn below(flags: MountFlags) -> u32 {
 
 /// A copy of what a grant is. A grant of another mount namespace cannot be copied, so the same file is
 /// looked for here, at the path that it has there.
-#[inline(never)]
 fn granted(fd: BorrowedFd<'_>, flags: MountFlags) -> Result<Held> {
     match sys::open_tree_clone(fd, c"", below(flags) | AT_EMPTY_PATH) {
         Err(Errno::INVAL) => {}
@@ -388,6 +389,10 @@ fn granted(fd: BorrowedFd<'_>, flags: MountFlags) -> Result<Held> {
         rustix::fs::readlinkat_raw(CWD, link, &mut room[..])?;
         // A path that fills all of it has no NUL.
         let path = text(&room, 0)?;
+        if !path.to_bytes().starts_with(b"/") {
+            // It has none, as a pipe or a socket.
+            return Err(Errno::INVAL);
+        }
         sys::open_tree_clone(CWD, path, below(flags) | AT_SYMLINK_NOFOLLOW)
     })?;
     let (found, meant) = (rustix::fs::fstat(&tree)?, rustix::fs::fstat(fd)?);
@@ -465,8 +470,7 @@ fn decimal(value: u64, radix: u64, room: &mut [u8; DIGITS]) -> Result<&CStr> {
 }
 
 /// Calls `act` in an empty tmpfs that goes away afterwards; what it has mounted of it stays.
-#[inline(never)]
-fn in_scratch(world: &World, act: &mut dyn FnMut(&Held) -> Result<Held>) -> Result<Held> {
+fn in_scratch<T>(world: &World, act: impl FnOnce(&Held) -> Result<T>) -> Result<T> {
     let before = here()?;
     let scratch = tmpfs(0, ON_THE_WAY, 0, MountFlags::NOSUID | MountFlags::NODEV)?;
     // Nothing is looked up there as long as it lies on it.
@@ -480,7 +484,6 @@ fn in_scratch(world: &World, act: &mut dyn FnMut(&Held) -> Result<Held>) -> Resu
     outcome
 }
 
-#[inline(never)]
 fn overlay(world: &World, bytes: &[u8], flags: MountFlags) -> Result<Held> {
     let made = sys::fsopen(c"overlay")?;
     let count = layers(bytes).count();
@@ -495,7 +498,7 @@ fn overlay(world: &World, bytes: &[u8], flags: MountFlags) -> Result<Held> {
     if !flags.contains(MountFlags::THROWAWAY) {
         return finish(&made, flags);
     }
-    in_scratch(world, &mut |scratch| {
+    in_scratch(world, |scratch| {
         for (key, name) in [(c"upperdir", c"upper"), (c"workdir", c"work")] {
             rustix::fs::mkdirat(scratch, name, Mode::from_raw_mode(ON_THE_WAY))?;
             string(&made, key, name)?;
@@ -506,7 +509,6 @@ fn overlay(world: &World, bytes: &[u8], flags: MountFlags) -> Result<Held> {
 
 /// As one string, which every kernel takes, if that is long enough for all; else one by one, which
 /// Linux 6.7 does.
-#[inline(never)]
 fn lower_layers(made: &Held, bytes: &[u8], count: usize) -> Result<()> {
     let mut room = [0u8; limits::LAYER_BYTES_MAX];
     if joined(bytes, count, &mut room).is_some() {
@@ -536,7 +538,6 @@ fn joined(bytes: &[u8], count: usize, room: &mut [u8]) -> Option<()> {
     room.get(at).map(|_| ())
 }
 
-#[inline(never)]
 fn symlink(world: &World, link: &CStr, target: &CStr) -> Result<()> {
     let mut room = [0; limits::PATH_BYTES_MAX];
     let (parent, name) = lead(world, target, &mut room)?;
@@ -551,11 +552,10 @@ fn symlink(world: &World, link: &CStr, target: &CStr) -> Result<()> {
     }
 }
 
-#[inline(never)]
 fn file(world: &mut World, from: i32, target: &CStr, flags: MountFlags, mode: u32) -> Result<()> {
     let from = borrow(from)?;
     if flags.contains(MountFlags::OVER) {
-        let tree = in_scratch(world, &mut |scratch| {
+        let tree = in_scratch(world, |scratch| {
             copy(from, &created(scratch, c"f", mode)?)?;
             sys::open_tree_clone(scratch.as_fd(), c"f", 0)
         })?;
@@ -606,7 +606,6 @@ fn copy(from: BorrowedFd<'_>, to: &Held) -> Result<()> {
     }
 }
 
-#[inline(never)]
 fn chmod(file: &Held, mode: u32) -> Result<()> {
     match sys::fchmodat2(file.as_fd(), c"", mode, AT_EMPTY_PATH) {
         // Before Linux 6.6.

@@ -72,12 +72,12 @@ pub(crate) enum DataKind {
     Layout,
     Auxv,
     Filter,
+    IdMap,
+    HostName,
     Absolute,
     Layers,
     Keyring,
     Nodes,
-    IdMap,
-    HostName,
 }
 
 /// What an entry of one code must look like.
@@ -420,8 +420,8 @@ op_codes! {
     /// blocks, and whoever is in it is killed with it.
     CgroupJoin = 0x0a01 "cgroup" Seed 2..=2
         { slot: true, flags: 0, args: [Zero Zero Zero Zero], data: [Absent Absent] }
-    /// A guardian, before anything else can be left behind.
-    Tie = 0x0a02 "tie" Seed 2..=2
+    /// A guardian. After the pid namespace, below whose init the image is another process.
+    Tie = 0x0a02 "tie" Seed 12..=12
         { slot: true, flags: 0, args: [Zero Zero Zero Zero], data: [Absent Absent] }
 
     /// execve(2).

@@ -6,12 +6,15 @@
 
 #[path = "format_doc/mount.rs"]
 mod mount;
+#[path = "format_doc/namespace.rs"]
+mod namespace;
 mod raw;
 
 use embryo_plan::{
     Access, CapSets, CgroupOp, ConfineOp, ENTRY_LEN, Entry, ExecFlags, FilterFlags, HEADER_LEN,
-    Keep, LandlockFlags, Layout, MAGIC, MapFlags, NO_SLOT, Op, OpCode, PlanBuilder, PlanFlags,
-    PrivilegeOp, RawPlan, Reason, Regset, Route, Slot, VERSION, X86Regs, limits,
+    Keep, LandlockFlags, Layout, MAGIC, MapFlags, NO_SLOT, NamespaceOp, Namespaces, Op, OpCode,
+    PlanBuilder, PlanFlags, PrivilegeOp, RawPlan, Reason, Regset, Route, Slot, VERSION, X86Regs,
+    limits,
 };
 use raw::Raw;
 
@@ -131,6 +134,7 @@ fn sample(code: OpCode) -> Op<'static> {
         OpCode::Tie => Op::Cgroup(CgroupOp::Tie { slot }),
         OpCode::ExecPath => Op::ExecPath { path: c"/", flags },
         _ if (0x0801..=0x08ff).contains(&(code as u16)) => Op::Mount(mount::sample(code)),
+        _ if (0x0901..=0x09ff).contains(&(code as u16)) => Op::Namespace(namespace::sample(code)),
         OpCode::ExecSlot => Op::ExecSlot { slot, flags },
         OpCode::ExecName => Op::ExecName { name: c"a", search: c"/", flags },
         _ => panic!("{} has no sample", code.name()),
@@ -148,6 +152,9 @@ fn around(op: &Op<'_>) -> (Raw, usize) {
     if !registers {
         plan.arg("a");
     }
+    if (0x0801..=0x08ff).contains(&(code as u16)) {
+        plan.op(&Op::Namespace(NamespaceOp::Unshare { kinds: Namespaces::MOUNT }));
+    }
     match code {
         OpCode::SetSid => keep -= Keep::SESSION,
         OpCode::ControllingTty => {
@@ -164,6 +171,10 @@ fn around(op: &Op<'_>) -> (Raw, usize) {
             plan.op(&Op::ChdirPath { path: c"/" });
             let other = if code == OpCode::NewRoot { OpCode::EnterRoot } else { OpCode::NewRoot };
             plan.op(&sample(other));
+        }
+        OpCode::ClockOffset | OpCode::HostName | OpCode::DomainName | OpCode::Loopback => {
+            let kinds = Namespaces::UNSHARED;
+            plan.op(&Op::Namespace(NamespaceOp::Unshare { kinds }));
         }
         OpCode::Umask => keep -= Keep::UMASK,
         OpCode::SignalDefault => keep |= Keep::IGNORED_SIGNALS,
@@ -241,7 +252,9 @@ fn shape(code: OpCode) -> [String; 4] {
             ([1, 0, 0, 0, 0, 0, 0, 1, 0], false) => "path",
             ([1, 1, 0, 0, 0, 0, 0, 1, 0], false) if holds(&longer) => "search",
             ([1, 1, 0, 0, 0, 0, 0, 1, 0], false) => "keyring",
+            ([1, 0, 0, 0, 0, 0, 0, 0, 0], false) if !holds(&long[15..]) => "host",
             ([1, 0, 0, 0, 0, 0, 0, 0, 0], false) => "name",
+            ([0, 0, 1, 0, 0, 0, 0, 0, 0], false) => "id-map",
             ([0, 0, 1, 1, 1, 1, 1, 0, 1], true) => "gids",
             ([0, 0, 0, 1, 1, 0, 0, 0, 1], true) if holds(&[1; 136]) => "cpus",
             ([0, 0, 0, 1, 1, 0, 0, 0, 1], true) => "nodes",
@@ -300,7 +313,7 @@ fn every_limit_stands_there_with_its_value() {
     let source = include_str!("../src/limits.rs");
     let names = source.lines().filter_map(|line| line.strip_prefix("pub const "));
     let names: Vec<_> = names.filter_map(|line| line.split(':').next()).collect();
-    let values: [(&str, u64); 29] = [
+    let values: [(&str, u64); 31] = [
         ("PLAN_BYTES_MAX", limits::PLAN_BYTES_MAX as u64),
         ("ENTRIES_MAX", limits::ENTRIES_MAX.into()),
         ("SLOTS_MAX", limits::SLOTS_MAX.into()),
@@ -326,6 +339,8 @@ fn every_limit_stands_there_with_its_value() {
         ("STATE_BYTES_MAX", limits::STATE_BYTES_MAX as u64),
         ("RESOURCES_MAX", limits::RESOURCES_MAX.into()),
         ("SIGNAL_MAX", limits::SIGNAL_MAX.into()),
+        ("ID_RANGES_MAX", limits::ID_RANGES_MAX as u64),
+        ("HOST_NAME_BYTES_MAX", limits::HOST_NAME_BYTES_MAX as u64),
         ("PID_MAX", limits::PID_MAX.into()),
         ("LAYER_BYTES_MAX", limits::LAYER_BYTES_MAX as u64),
         ("LAYERS_MAX", limits::LAYERS_MAX as u64),

@@ -9,8 +9,8 @@ mod reencode;
 
 use embryo_plan::{
     Access, CapSets, CgroupOp, ConfineOp, ExecFlags, FilterFlags, Header, Keep, LandlockFlags,
-    Layout, MapFlags, MountFlags, MountOp, Op, OpCode, OwnedPlan, PlanBuilder, PrivilegeOp,
-    RawPlan, Regset, Spread, VERSION, X86Regs,
+    Layout, MapFlags, MountFlags, MountOp, NamespaceOp, Namespaces, Op, OpCode, OwnedPlan,
+    PlanBuilder, PrivilegeOp, RawPlan, Regset, Spread, UserFlags, VERSION, X86Regs,
 };
 use reencode::{ops, reencode};
 use std::fmt::Write;
@@ -128,7 +128,8 @@ fn root() -> PlanBuilder {
         MountOp::Unmount { target: c"/dev/mqueue" },
         MountOp::EnterRoot,
     ];
-    plan.keep(Keep::UMASK | Keep::SESSION);
+    plan.keep(Keep::UMASK | Keep::SESSION)
+        .op(&Op::Namespace(NamespaceOp::Unshare { kinds: Namespaces::MOUNT }));
     for op in ops {
         plan.op(&Op::Mount(op));
     }
@@ -297,10 +298,45 @@ fn threads() -> PlanBuilder {
     plan
 }
 
+/// A world of its own, and every other op on namespaces once.
+fn namespaces() -> PlanBuilder {
+    let root = [0u32, 100_000, 65_536].map(u32::to_le_bytes).concat();
+    let mut plan = PlanBuilder::new();
+    let slot = plan.slot();
+    let ops = [
+        NamespaceOp::Join { slot, kinds: Namespaces::NET },
+        NamespaceOp::MappedUser { flags: UserFlags::empty(), uids: &root, gids: &root },
+        NamespaceOp::Unshare { kinds: Namespaces::UTS | Namespaces::TIME | Namespaces::MOUNT },
+        NamespaceOp::ClockOffset { clock: 1, seconds: -3600, nanoseconds: 5 },
+        NamespaceOp::ClockOffset { clock: 7, seconds: 86_400, nanoseconds: 0 },
+        NamespaceOp::Pid { pid: 42 },
+        NamespaceOp::HostName { name: c"cell" },
+        NamespaceOp::DomainName { name: c"example" },
+        NamespaceOp::Loopback,
+        NamespaceOp::NestedUser { uid: 1000, gid: 1000 },
+    ];
+    plan.keep(Keep::CWD | Keep::UMASK | Keep::SESSION);
+    for op in ops {
+        plan.op(&Op::Namespace(op));
+    }
+    plan.op(&Op::ExecPath { path: c"/bin/true", flags: ExecFlags::empty() }).arg("true");
+    plan
+}
+
+/// The least of a user namespace: the caller is root in it.
+fn rooted() -> PlanBuilder {
+    let mut plan = PlanBuilder::new();
+    plan.keep(Keep::CWD | Keep::UMASK | Keep::SESSION)
+        .op(&Op::Namespace(NamespaceOp::User { uid: 0, gid: 0 }))
+        .op(&Op::ExecPath { path: c"/bin/true", flags: ExecFlags::empty() })
+        .arg("true");
+    plan
+}
+
 /// Name, what it shows, and what makes it.
 type Vector = (&'static str, &'static str, fn() -> PlanBuilder);
 
-const VECTORS: [Vector; 10] = [
+const VECTORS: [Vector; 12] = [
     ("minimal", "the least there can be: an image, and everything else kept", minimal),
     ("terminal", "a new session on a terminal, and most ops; executed through the seed", terminal),
     ("granted", "everything by grant, and a fault on purpose; executed through the seed", granted),
@@ -310,6 +346,8 @@ const VECTORS: [Vector; 10] = [
     ("confined", "an executable under Landlock and a filter with a listener", confined),
     ("privileges", "a server with one capability, in a cgroup, tied to a guardian", privileged),
     ("threads", "a start by registers with threads, vector state and strict mode", threads),
+    ("namespaces", "namespaces of all kinds, below an init, with subordinate ids", namespaces),
+    ("rooted", "a user namespace in which the caller is root", rooted),
     ("root", "a root that is put together of mounts, and entered", root),
 ];
 

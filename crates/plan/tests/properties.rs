@@ -7,6 +7,8 @@
 mod memory;
 #[path = "properties/mount.rs"]
 mod mount;
+#[path = "properties/namespace.rs"]
+mod namespace;
 #[path = "properties/privilege.rs"]
 mod privilege;
 mod raw;
@@ -43,6 +45,7 @@ enum Given {
     Thread(u64, u64, Vec<u8>),
     Seccomp(FilterFlags, Vec<u8>),
     Mount(mount::Mounted),
+    Namespace(namespace::Spaced),
     LandlockPath(Slot, CString, u64),
 }
 
@@ -67,6 +70,7 @@ impl Given {
             }
             Given::Seccomp(flags, program) => Op::Seccomp { flags: *flags, program },
             Given::Mount(mounted) => mounted.op(),
+            Given::Namespace(spaced) => spaced.op(),
             Given::LandlockPath(slot, path, access) => {
                 Op::Confine(ConfineOp::LandlockPath { slot: *slot, path, access: *access })
             }
@@ -314,9 +318,12 @@ fn description() -> impl Strategy<Value = Description> {
         vec((any::<Index>(), 1u32..=4095), 0..3),
     );
     let strings = (vec(text(20), 1..4), vec(text(20), 0..4));
-    let start = (image(), memory::filter(), memory::threads(), privilege::privileges(), landlock());
+    let start = (
+        (image(), memory::filter(), memory::threads()),
+        (privilege::privileges(), landlock(), namespace::namespaces()),
+    );
     (before_image, start, strings).prop_map(|(parts, start, (mut argv, mut envp))| {
-        let (image, filter, threads, mut privileges, landlock) = start;
+        let ((image, filter, threads), (mut privileges, landlock, spaces)) = start;
         if matches!(image, Given::StartRegs(..)) {
             privileges.retain(|op| !matches!(op, Given::Plain(Op::Privilege(PrivilegeOp::Mdwe))));
         }
@@ -324,8 +331,11 @@ fn description() -> impl Strategy<Value = Description> {
         let (session, kept_session) = session;
         let (places, kept_places) = places;
         let (signals, kept_signals) = signals;
-        let mut ops =
-            [landlock, filter, signals, memory, privileges, ids, places, resources, fds].concat();
+        let rest =
+            [landlock, filter, signals, memory, privileges, ids, places, resources, fds, spaces];
+        let mut ops = rest.concat();
+        namespace::settle(&mut ops);
+        mount::settle(&mut ops);
         if matches!(image, Given::StartRegs(..)) {
             argv.clear();
             envp.clear();

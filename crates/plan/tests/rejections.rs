@@ -8,6 +8,8 @@ mod confine;
 mod memory;
 #[path = "rejections/mount.rs"]
 mod mount;
+#[path = "rejections/namespace.rs"]
+mod namespace;
 #[path = "rejections/privilege.rs"]
 mod privilege;
 mod raw;
@@ -417,6 +419,7 @@ fn every_reason_is_provoked_and_names_its_entry() {
     range_cases(&mut cases);
     memory::cases(&mut cases);
     mount::cases(&mut cases);
+    namespace::cases(&mut cases);
     confine::cases(&mut cases);
     privilege::cases(&mut cases);
 

@@ -126,18 +126,18 @@ pub enum ReplyKind {
     /// An embryo was made: its pid stands in `index`, and with the message come its pidfd and the
     /// owner's end of its socket.
     Hatched = 4,
+    /// A filter was installed; with the message comes its listener. Between [`ReplyKind::Entering`] and
+    /// the image.
+    Listening = 5,
     /// A further child was made, in which the seed means to go on: with it come its pidfd and, of an
     /// init, the way by which it says how its image ended. Where these could not be sent, its
     /// pid stands in `index`.
-    Moving = 5,
+    Moving = 6,
     /// The seed goes on there: the child before is the handle from now on. Below an init the pidfd of
     /// the image to be comes with it.
-    Moved = 6,
+    Moved = 7,
     /// The maps of the plan's user namespace are to be written, and the request is to be answered.
-    MapsWanted = 7,
-    /// A filter was installed; with the message comes its listener. Between [`ReplyKind::Entering`] and
-    /// the image.
-    Listening = 8,
+    MapsWanted = 8,
 }
 
 /// The head of a reply; trace records or results follow.
@@ -175,12 +175,6 @@ impl Reply {
         Self { kind: ReplyKind::Hatched as u32, index: pid as u32, ..Self::default() }
     }
 
-    /// The filter of op `index` has a listener.
-    #[must_use]
-    pub fn listening(index: u32) -> Self {
-        Self { kind: ReplyKind::Listening as u32, index, ..Self::default() }
-    }
-
     /// A further child was made.
     #[must_use]
     pub fn moving() -> Self {
@@ -197,6 +191,12 @@ impl Reply {
     #[must_use]
     pub fn maps_wanted() -> Self {
         Self { kind: ReplyKind::MapsWanted as u32, ..Self::default() }
+    }
+
+    /// The filter of op `index` has a listener.
+    #[must_use]
+    pub fn listening(index: u32) -> Self {
+        Self { kind: ReplyKind::Listening as u32, index, ..Self::default() }
     }
 
     /// A fault.
@@ -220,10 +220,10 @@ impl Reply {
             2 => Some((ReplyKind::Fault, fault)),
             3 => Some((ReplyKind::Done, fault)),
             4 => Some((ReplyKind::Hatched, fault)),
-            5 => Some((ReplyKind::Moving, fault)),
-            6 => Some((ReplyKind::Moved, fault)),
-            7 => Some((ReplyKind::MapsWanted, fault)),
-            8 => Some((ReplyKind::Listening, fault)),
+            5 => Some((ReplyKind::Listening, fault)),
+            6 => Some((ReplyKind::Moving, fault)),
+            7 => Some((ReplyKind::Moved, fault)),
+            8 => Some((ReplyKind::MapsWanted, fault)),
             _ => None,
         }
     }

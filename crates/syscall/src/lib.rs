@@ -54,7 +54,7 @@ pub use memory::{
     name_region, pread_to, pwrite_from, set_mm_layout,
 };
 pub use mount::{
-    Held, MountAttr, fchmodat2, fsmount, fsopen, mount_setattr, open_tree_clone, openat, openat2,
+    Held, MountAttr, fchmodat2, fsmount, fsopen, mount_setattr, open_held, open_tree_clone, openat2,
 };
 pub use namespace::{
     Reaped, fork, keep_capabilities, kill, loopback_up, reap_any, setdomainname, sethostname,

@@ -40,7 +40,7 @@ pub fn fchmodat2(dir: BorrowedFd<'_>, path: &CStr, mode: u32, flags: u32) -> Res
 }
 
 /// `openat(2)`, close-on-exec. `flags` is `O_*`.
-pub fn openat(dir: BorrowedFd<'_>, path: &CStr, flags: u32, mode: u32) -> Result<Held> {
+pub fn open_held(dir: BorrowedFd<'_>, path: &CStr, flags: u32, mode: u32) -> Result<Held> {
     const CLOEXEC: u32 = 0o200_0000;
     let dir = dir.as_raw_fd() as isize;
     // SAFETY: a path with its NUL.

@@ -5,8 +5,9 @@
 use crate::args::{MountArg, MountArgs};
 use crate::failure::Failure;
 use crate::inherited::Inherited;
-use embryo::{Command, Mount, MountAttributes, MountSpread, NewRoot, Upper};
+use embryo::{Command, Mount, MountAttributes, MountSpread, NamespaceKind, NewRoot, Upper};
 use rustix::fd::OwnedFd;
+use rustix::thread::CapabilitySet;
 use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal;
 use std::os::unix::ffi::OsStringExt;
@@ -20,6 +21,11 @@ pub(super) fn apply(
 ) -> Result<(), Failure> {
     if args.0.is_empty() {
         return Ok(());
+    }
+    command.unshare([NamespaceKind::Mount]);
+    let held = rustix::thread::capabilities(None);
+    if !held.is_ok_and(|held| held.effective.contains(CapabilitySet::SYS_ADMIN)) {
+        command.unshare([NamespaceKind::User]);
     }
     command.new_root(NewRoot::default());
     let mut next = Next::default();

@@ -72,6 +72,12 @@ impl Command {
         self
     }
 
+    /// Whether it says anything of Landlock.
+    #[cfg(feature = "landlock")]
+    pub(super) fn has_landlock(&self) -> bool {
+        self.confine.ruleset.is_some()
+    }
+
     pub(super) fn add_confinement(&self, draft: &mut Draft) -> Result<(), Error> {
         match &self.confine.ruleset {
             None => {}

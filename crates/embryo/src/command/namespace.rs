@@ -18,7 +18,7 @@ pub(super) struct Settings {
     unshared: Namespaces,
     clocks: BTreeMap<Clock, (i64, u32)>,
     pid: Option<u32>,
-    hostname: Option<OsString>,
+    pub(super) hostname: Option<OsString>,
     domainname: Option<OsString>,
     loopback: bool,
 }

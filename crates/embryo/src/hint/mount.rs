@@ -1,9 +1,10 @@
 //! What is the matter with an op on mounts: which of its paths, and why.
 
 use super::{printable, to_path};
-use embryo_plan::{MountFlags, MountOp, layers};
+use embryo_plan::{MountFlags, MountOp, Op, Plan, layers};
 use embryo_syscall::Errno;
 use std::ffi::CStr;
+use std::path::{Path, PathBuf};
 
 /// Detail and hint for the answer to an op.
 pub(super) fn explain(op: &MountOp<'_>, errno: Errno) -> (Option<String>, Option<String>) {
@@ -67,6 +68,51 @@ fn detail(op: &MountOp<'_>, errno: Errno) -> Option<String> {
     })
 }
 
+/// What a path in the plan's new root is of the caller's, as far as it is bound from there. A path to
+/// nothing if nothing stands there; `None` if what stands there is nobody else's.
+pub(super) fn source(plan: &Plan<'_>, path: &[u8]) -> Option<PathBuf> {
+    let mut path = Path::new("/").join(to_path(path));
+    // As many as the kernel follows.
+    for _ in 0..40 {
+        match step(plan, &path)? {
+            Found::There(source) => return Some(source),
+            Found::Elsewhere(next) => path = next,
+        }
+    }
+    None
+}
+
+enum Found {
+    There(PathBuf),
+    /// A link leads there.
+    Elsewhere(PathBuf),
+}
+
+fn step(plan: &Plan<'_>, path: &Path) -> Option<Found> {
+    let ops: Vec<Op<'_>> = plan.ops().flatten().collect();
+    for op in ops.iter().rev() {
+        let Op::Mount(op) = op else { continue };
+        let Some(target) = op.target() else { continue };
+        let target = to_path(target.to_bytes());
+        let Ok(rest) = path.strip_prefix(&target) else { continue };
+        match *op {
+            MountOp::Bind { source, .. } | MountOp::BindMapped { source, .. } => {
+                let source = to_path(source.to_bytes());
+                let bare = rest.as_os_str().is_empty();
+                return Some(Found::There(if bare { source } else { source.join(rest) }));
+            }
+            MountOp::Symlink { text, .. } => {
+                let dir = target.parent().unwrap_or(Path::new("/"));
+                return Some(Found::Elsewhere(dir.join(to_path(text.to_bytes())).join(rest)));
+            }
+            MountOp::Directory { .. } | MountOp::Chmod { .. } => {}
+            MountOp::Propagation { .. } | MountOp::Attributes { .. } => {}
+            _ => return None,
+        }
+    }
+    Some(Found::There(PathBuf::from("/proc/self/nothing-stands-there")))
+}
+
 fn hint(op: &MountOp<'_>, errno: Errno) -> Option<&'static str> {
     const EXDEV: Errno = Errno::new(18);
     Some(match (op, errno) {
@@ -124,6 +170,7 @@ fn hint(op: &MountOp<'_>, errno: Errno) -> Option<&'static str> {
         (MountOp::Symlink { .. } | MountOp::FileSlot { .. }, Errno::EXIST) => {
             "something else is there already"
         }
+        (_, Errno::ISDIR) => "a file cannot be mounted on a directory",
         (_, Errno::EXIST) => "a symbolic link that leads nowhere stands in the way",
         (MountOp::FileSlot { .. }, Errno::FBIG) => "what is read has no end below the limit",
         (_, Errno::ROFS) => {

@@ -35,6 +35,9 @@ pub enum PolicyError {
         /// One that there is.
         nearest: Option<&'static str>,
     },
+    /// There is no profile of this name.
+    #[error("there is no profile {0:?}; there is default")]
+    UnknownProfile(String),
     /// Another architecture has it, this one does not, and the rule does not say to skip it.
     #[error("{} has no system call {name} (skip-missing passes it over)", architecture.name())]
     MissingCall {

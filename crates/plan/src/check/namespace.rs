@@ -44,6 +44,7 @@ impl<'a> Spaces<'a> {
     pub(super) fn admit(&mut self, op: &Op<'a>) -> Result<(), Reason> {
         match *op {
             Op::Namespace(op) => self.admit_own(&op),
+            Op::Mount(_) => self.needs(Namespaces::MOUNT, self.unshared | self.joined, "mount"),
             Op::Uid { real, effective, saved } => self.mapped(true, &[real, effective, saved]),
             Op::Gid { real, effective, saved } => self.mapped(false, &[real, effective, saved]),
             Op::Groups { list } => {

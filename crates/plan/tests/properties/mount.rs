@@ -1,7 +1,7 @@
 //! Ops on mounts at random. It must never make one that the checker refuses.
 
 use super::{Given, slot};
-use embryo_plan::{MountFlags, MountOp, Op, Slot, Spread};
+use embryo_plan::{MountFlags, MountOp, NamespaceOp, Namespaces, Op, Slot, Spread};
 use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
@@ -93,4 +93,13 @@ pub(crate) fn mounts() -> impl Strategy<Value = (Vec<Given>, bool)> {
         }
         (ops, root.is_some())
     })
+}
+
+/// Gives them the namespace that they have to have; to be called when all else is there.
+pub(crate) fn settle(ops: &mut Vec<Given>) {
+    if ops.iter().any(|op| matches!(op.op(), Op::Mount(_))) {
+        ops.retain(|op| !matches!(op.op(), Op::Namespace(NamespaceOp::Unshare { .. })));
+        let kinds = Namespaces::UNSHARED;
+        ops.push(Given::Plain(Op::Namespace(NamespaceOp::Unshare { kinds })));
+    }
 }

@@ -1,12 +1,22 @@
 //! What is refused of the ops on mounts.
 
 use super::{Cases, EXEC_TRUE, WHOLE, all_kept, at, of_ops};
-use embryo_plan::{Keep, MountFlags, MountOp, Op, OpCode, Reason, Slot, limits};
+use embryo_plan::{
+    Keep, MountFlags, MountOp, NamespaceOp, Namespaces, Op, OpCode, PlanBuilder, Reason, Slot,
+    limits,
+};
 use std::ffi::CString;
 
 const NEW: Op<'static> = Op::Mount(MountOp::NewRoot { size: 0, mode: 0o755, inodes: 0 });
 const ENTER: Op<'static> = Op::Mount(MountOp::EnterRoot);
 const CHDIR: Op<'static> = Op::ChdirPath { path: c"/" };
+
+const UNSHARE: Op<'static> = Op::Namespace(NamespaceOp::Unshare { kinds: Namespaces::MOUNT });
+
+/// A plan of these ops, after the one that makes a mount namespace.
+fn own(keep: Keep, ops: &[Op<'_>]) -> PlanBuilder {
+    of_ops(keep, &[&[UNSHARE], ops].concat())
+}
 
 pub(crate) fn cases(cases: &mut Cases) {
     paths(cases);
@@ -15,27 +25,30 @@ pub(crate) fn cases(cases: &mut Cases) {
 }
 
 fn paths(cases: &mut Cases) {
-    let one = |op: MountOp<'_>| of_ops(all_kept(), &[Op::Mount(op), EXEC_TRUE]);
+    let one = |op: MountOp<'_>| own(all_kept(), &[Op::Mount(op), EXEC_TRUE]);
     let flags = MountFlags::empty();
     for (source, target) in [(c"a", c"/b"), (c"/a", c"b")] {
-        cases.built(&one(MountOp::Bind { source, target, flags }), at(0), Reason::Relative);
+        cases.built(&one(MountOp::Bind { source, target, flags }), at(1), Reason::Relative);
     }
     for target in [c"/..", c"/a/../b", c"/a/.."] {
-        cases.built(&one(MountOp::Devpts { target }), at(0), Reason::DotDot);
+        cases.built(&one(MountOp::Devpts { target }), at(1), Reason::DotDot);
     }
     let layers = |layers: &[u8]| one(MountOp::Overlay { layers, target: c"/", flags });
-    cases.built(&layers(b"/a\0b\0"), at(0), Reason::Relative);
-    cases.built(&layers(b"/a\0/b"), at(0), Reason::Unterminated);
-    cases.built(&layers(b"/a\0\0"), at(0), Reason::Empty);
+    cases.built(&layers(b"/a\0b\0"), at(1), Reason::Relative);
+    cases.built(&layers(b"/a\0/b"), at(1), Reason::Unterminated);
+    cases.built(&layers(b"/a\0\0"), at(1), Reason::Empty);
     let long = CString::new(format!("/{}", "a".repeat(255))).expect("no NUL");
     let long = [b"/a\0", long.as_bytes_with_nul()].concat();
-    cases.built(&layers(&long), at(0), Reason::StringTooLong);
-    cases.built(&layers(&b"/a\0".repeat(limits::LAYERS_MAX + 1)), at(0), Reason::DataLength);
+    cases.built(&layers(&long), at(1), Reason::StringTooLong);
+    cases.built(&layers(&b"/a\0".repeat(limits::LAYERS_MAX + 1)), at(1), Reason::DataLength);
 }
 
 fn values(cases: &mut Cases) {
     let (target, slot, none) = (c"/a", Slot(0), MountFlags::empty());
-    let mut range = |op, what| cases.range(&Op::Mount(op), what);
+    let mut range = |op, what| {
+        let plan = own(all_kept(), &[Op::Mount(op), EXEC_TRUE]);
+        cases.built(&plan, at(1), Reason::OutOfRange(what));
+    };
     range(MountOp::Directory { target, mode: 0o10000 }, "the mode");
     range(MountOp::Chmod { target, mode: 0o10000 }, "the mode");
     range(MountOp::FileSlot { slot, target, flags: none, mode: 0o10000 }, "the mode");
@@ -62,22 +75,24 @@ fn values(cases: &mut Cases) {
 }
 
 fn order(cases: &mut Cases) {
-    let tmpfs = Op::Mount(MountOp::Devpts { target: c"/a" });
+    let devpts = Op::Mount(MountOp::Devpts { target: c"/a" });
     let kept = Keep::UMASK | Keep::SESSION;
-    cases.built(&of_ops(kept, &[NEW, CHDIR, EXEC_TRUE]), WHOLE, Reason::RootHalf);
-    cases.built(&of_ops(kept, &[ENTER, CHDIR, EXEC_TRUE]), WHOLE, Reason::RootHalf);
-    cases.built(&of_ops(all_kept(), &[NEW, ENTER, EXEC_TRUE]), WHOLE, Reason::RootWithoutCwd);
+    cases.built(&own(kept, &[NEW, CHDIR, EXEC_TRUE]), WHOLE, Reason::RootHalf);
+    cases.built(&own(kept, &[ENTER, CHDIR, EXEC_TRUE]), WHOLE, Reason::RootHalf);
+    cases.built(&own(all_kept(), &[NEW, ENTER, EXEC_TRUE]), WHOLE, Reason::RootWithoutCwd);
     cases.built(
-        &of_ops(kept, &[tmpfs, NEW, ENTER, CHDIR, EXEC_TRUE]),
-        at(1),
+        &own(kept, &[devpts, NEW, ENTER, CHDIR, EXEC_TRUE]),
+        at(2),
         Reason::Order(OpCode::Devpts),
     );
     cases.built(
-        &of_ops(kept, &[NEW, ENTER, tmpfs, CHDIR, EXEC_TRUE]),
-        at(2),
+        &own(kept, &[NEW, ENTER, devpts, CHDIR, EXEC_TRUE]),
+        at(3),
         Reason::Order(OpCode::EnterRoot),
     );
-    cases.built(&of_ops(kept, &[NEW, NEW, ENTER, CHDIR, EXEC_TRUE]), at(1), Reason::Repeated);
+    cases.built(&own(kept, &[NEW, NEW, ENTER, CHDIR, EXEC_TRUE]), at(2), Reason::Repeated);
+    let lacks = Reason::NeedsNamespace("mount");
+    cases.built(&of_ops(all_kept(), &[devpts, EXEC_TRUE]), at(0), lacks);
     let chroot = Op::ChrootPath { path: c"/" };
-    cases.built(&of_ops(kept, &[NEW, ENTER, chroot, CHDIR, EXEC_TRUE]), at(2), Reason::Repeated);
+    cases.built(&own(kept, &[NEW, ENTER, chroot, CHDIR, EXEC_TRUE]), at(3), Reason::Repeated);
 }
