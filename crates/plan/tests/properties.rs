@@ -78,9 +78,9 @@ impl Given {
     }
 }
 
-/// What a plan is to be built from.
+/// What a plan is to be built from. Other crates' tests of all plans have it from here.
 #[derive(Clone, Debug)]
-struct Description {
+pub(crate) struct Description {
     ops: Vec<Given>,
     keep: Keep,
     argv: Vec<CString>,
@@ -88,7 +88,7 @@ struct Description {
 }
 
 impl Description {
-    fn builder(&self) -> PlanBuilder {
+    pub(crate) fn builder(&self) -> PlanBuilder {
         let mut plan = PlanBuilder::new();
         for _ in 0..SLOTS {
             plan.slot();
@@ -306,7 +306,7 @@ fn only_one_filter(ops: &mut Vec<Given>) {
 
 /// Everything that makes a plan, in an order that the builder has to mend, with an op that fails
 /// thrown in somewhere.
-fn description() -> impl Strategy<Value = Description> {
+pub(crate) fn description() -> impl Strategy<Value = Description> {
     let before_image = (
         session(),
         descriptors(),

@@ -1,7 +1,8 @@
 //! The options that describe a child: one for each operation, named as util-linux, systemd-run,
 //! coreutils and bubblewrap name it.
 //!
-//! It must never hold an option that does not end up in the plan: `--plan` excludes all of these.
+//! It must never hold an option that does not end up in the plan: an encoded plan excludes all of
+//! these.
 
 use super::{CgroupArgs, MountArgs, PrivilegeArgs};
 use crate::value::{
@@ -61,7 +62,7 @@ pub(crate) struct ChildArgs {
     /// are always random, and /proc/PID/exe does not name the program. x86_64 only.
     #[arg(
         long,
-        conflicts_with_all = ["plan", "save", "root", "root_fd", "shell_fallback",
+        conflicts_with_all = ["save", "root", "root_fd", "shell_fallback",
             "keep_image_open", "personality", "no_aslr"],
         help_heading = "Program"
     )]

@@ -2,16 +2,19 @@
 
 use crate::args::ChildArgs;
 use crate::failure::Failure;
-use embryo::{CgroupLimits, Command, TransientCgroup};
+use embryo::{CgroupLimits, TransientCgroup};
+use embryo_job::Job;
+use embryo_job::value::Text;
 use std::fmt::Display;
 use std::str::FromStr;
 
-/// Says in which cgroup it is.
-pub(super) fn apply(args: &ChildArgs, command: &mut Command) -> Result<(), Failure> {
+/// Says in which cgroup it is: that of the options takes the place of the job's.
+pub(super) fn overlay(args: &ChildArgs, job: &mut Job) -> Result<(), Failure> {
     let options = &args.cgroup;
-    command.die_with_handle(options.die_with_parent);
+    job.die_with_handle |= options.die_with_parent;
     if let Some(dir) = &options.cgroup {
-        command.cgroup(dir);
+        job.cgroup = Some(Text::from(dir));
+        (job.cgroup_fd, job.transient_cgroup) = (None, None);
     }
     let Some(parent) = &options.cgroup_parent else { return Ok(()) };
     let io_max = options.io_max.iter().map(|line| read("--io-max", line));
@@ -35,11 +38,9 @@ pub(super) fn apply(args: &ChildArgs, command: &mut Command) -> Result<(), Failu
         ..CgroupLimits::default()
     };
     let enable_controllers = options.cgroup_enable;
-    command.transient_cgroup(TransientCgroup {
-        parent: parent.clone(),
-        limits,
-        enable_controllers,
-    });
+    (job.cgroup, job.cgroup_fd) = (None, None);
+    job.transient_cgroup =
+        Some(TransientCgroup { parent: parent.clone(), limits, enable_controllers });
     Ok(())
 }
 

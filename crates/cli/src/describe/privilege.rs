@@ -4,15 +4,22 @@
 
 use crate::args::ChildArgs;
 use crate::failure::Failure;
-use embryo::{CapSet, Command, Privileges, Securebits, SessionKeyring, ThpDisable};
+use embryo::{CapSet, Privileges, Securebits, SessionKeyring, ThpDisable};
+use embryo_job::Job;
 use std::fmt::Display;
 use std::ops::{BitOr, Sub};
 use std::str::FromStr;
 
-/// Says what it may do.
-pub(super) fn apply(args: &ChildArgs, command: &mut Command) -> Result<(), Failure> {
+/// Says what it may do, beside what the job says.
+pub(super) fn overlay(args: &ChildArgs, job: &mut Job) -> Result<(), Failure> {
     let options = &args.privilege;
-    let mut privileges = exactly(args)?;
+    if let Some(only) = exactly(args)? {
+        let Privileges { bounding, effective, permitted, inheritable, ambient, .. } = only;
+        let given = std::mem::take(&mut job.privileges);
+        job.privileges =
+            Privileges { bounding, effective, permitted, inheritable, ambient, ..given };
+    }
+    let privileges = &mut job.privileges;
     if let Some(list) = &options.bounding_set {
         let set = changed("--bounding-set", list, CapSet::current_bounding())?;
         privileges.bounding = Some(set);
@@ -32,19 +39,21 @@ pub(super) fn apply(args: &ChildArgs, command: &mut Command) -> Result<(), Failu
         let bits = changed("--securebits", list, Securebits::current())?;
         privileges.securebits = Some(bits);
     }
-    privileges.session_keyring = options.new_session_keyring.as_ref().map(|name| match name {
-        None => SessionKeyring::Anonymous,
-        Some(name) => SessionKeyring::Named(name.clone()),
-    });
-    privileges.mdwe = options.mdwe;
-    privileges.thp_disable = options.no_thp.as_ref().map(|except| match except {
-        None => ThpDisable::Always,
-        Some(_) => ThpDisable::ExceptAdvised,
-    });
-    command.privileges(privileges).core_scheduling(options.core_sched);
-    if let Some(policy) = &options.mempolicy {
-        command.memory_policy(policy.mode, policy.nodes.iter().copied());
+    if let Some(name) = &options.new_session_keyring {
+        privileges.session_keyring = Some(match name {
+            None => SessionKeyring::Anonymous,
+            Some(name) => SessionKeyring::Named(name.clone()),
+        });
     }
+    privileges.mdwe |= options.mdwe;
+    if let Some(except) = &options.no_thp {
+        privileges.thp_disable = Some(match except {
+            None => ThpDisable::Always,
+            Some(_) => ThpDisable::ExceptAdvised,
+        });
+    }
+    job.core_scheduling |= options.core_sched;
+    super::set(&mut job.memory_policy, options.mempolicy.clone());
     Ok(())
 }
 
@@ -53,10 +62,10 @@ fn current() -> Result<[CapSet; 3], Failure> {
 }
 
 /// What `--cap-add` and `--cap-drop` come to.
-fn exactly(args: &ChildArgs) -> Result<Privileges, Failure> {
+fn exactly(args: &ChildArgs) -> Result<Option<Privileges>, Failure> {
     let edits = &args.privilege.caps.0;
     if edits.is_empty() {
-        return Ok(Privileges::default());
+        return Ok(None);
     }
     let [_, permitted, _] = current()?;
     // Somebody that the program becomes is not root, or it would not be said.
@@ -72,7 +81,7 @@ fn exactly(args: &ChildArgs) -> Result<Privileges, Failure> {
             (_, false) => set - named,
         };
     }
-    Ok(Privileges::only(set))
+    Ok(Some(Privileges::only(set)))
 }
 
 fn read<T: FromStr<Err: Display>>(option: &str, text: &str) -> Result<T, Failure> {
