@@ -135,6 +135,11 @@ impl From<embryo::Error> for Failure {
         let mut spawn = match error {
             embryo::Error::Spawn(spawn) => spawn,
             embryo::Error::Load(error) => return Self::not_loaded(&error),
+            embryo::Error::Cgroup(error) => {
+                let what = format!("cgroup: {}: {}", error.what, errno_text(&error.source));
+                let hint = error.hint.as_deref().map(with_options);
+                return Self { hint, ..Self::new(what) };
+            }
             other => return Self::new(other.to_string()),
         };
         let hint = spawn.hint.take().map(|hint| with_options(&hint));
@@ -171,6 +176,7 @@ impl From<embryo_job::DocumentError> for Failure {
 fn with_options(hint: &str) -> String {
     hint.replace("ExecFlags::KEEP_OPEN", "--keep-image-open")
         .replace("shell_fallback, --shell", "--shell-fallback")
+        .replace("enable_controllers, --cgroup-enable", "--cgroup-enable")
 }
 
 const NOT_BY_LOAD: &str = "without --load the kernel runs the script";

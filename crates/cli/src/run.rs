@@ -157,6 +157,7 @@ fn start(args: &RunArgs, mut launch: Launch) -> Result<u8, Failure> {
     // A child with a terminal of its own never has ours.
     let terminal = if relay.is_none() { Terminal::of_session() } else { None };
     let watch = Watch::start()?;
+    let parent = if args.child.cgroup.die_with_parent { parent()? } else { None };
     let begun = Instant::now();
     let spawned = launch.spawn(options);
     let process = match trace {
@@ -169,8 +170,22 @@ fn start(args: &RunArgs, mut launch: Launch) -> Result<u8, Failure> {
     let _ = embryo_syscall::set_mask(0);
     let limits = Limits { timeout: args.timeout, kill_after: args.kill_after };
     drop(launch);
-    let ended = Supervisor::new(process, watch, terminal, relay, limits).wait()?;
+    let supervisor = Supervisor::new(process, watch, terminal, relay, limits);
+    let ended = supervisor.end_with(parent).wait()?;
     Ok(ending::status(ended, args.signal_as_status))
+}
+
+/// Who started embryo; nobody that can be named if that is outside the pid namespace.
+fn parent() -> Result<Option<OwnedFd>, Failure> {
+    let Some(pid) = rustix::process::getppid() else { return Ok(None) };
+    let opened = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty());
+    // Another one by now: it is gone, and nobody is to be started any more.
+    if rustix::process::getppid() != Some(pid) || matches!(opened, Err(rustix::io::Errno::SRCH)) {
+        return Err(Failure::new("the parent has ended already"));
+    }
+    let opened =
+        opened.map_err(|errno| Failure::io("cannot watch", "the parent", &errno.into()))?;
+    Ok(Some(opened))
 }
 
 /// What a program that is not found was probably meant to be.

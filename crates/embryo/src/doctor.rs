@@ -1,5 +1,8 @@
 //! What this kernel and this user can do, found out by trying it on a child where that is possible.
 
+mod cgroup;
+mod privilege;
+
 use crate::spawn::{SpawnOptions, spawn_with};
 use crate::{Error, ExecFlags, FilterFlags, Keep, Op, Plan};
 use embryo_syscall::{self as sys, CloseRange, Errno};
@@ -37,6 +40,8 @@ impl Doctor {
     pub fn examine() -> Self {
         let mut abilities = kernel_abilities();
         abilities.extend(op_abilities());
+        abilities.extend(privilege::abilities());
+        abilities.extend(cgroup::abilities());
         abilities.extend(confine::abilities());
         abilities.push(sigchld());
         Self {

@@ -32,7 +32,7 @@ pub struct Launching {
     pub(crate) stdio: Stdio,
     pub(crate) kill_on_drop: bool,
     /// What the child is guarded by: dropped last, so that the child is dead by then.
-    pub(crate) keeper: Option<Keeper>,
+    pub(crate) keeper: Option<Box<Keeper>>,
 }
 
 /// The caller's ends of the pipes that a command asked for.

@@ -4,7 +4,7 @@
 //! It must never hold an option that does not end up in the plan: an encoded plan excludes all of
 //! these.
 
-use super::MountArgs;
+use super::{CgroupArgs, MountArgs, PrivilegeArgs};
 use crate::value::{
     Cpus, Deadline, FdGrant, Groups, Ids, ImageSource, IoPriority, NullFd, Persona, Pgid, Policy,
     Rlimit, Signal, SignalSet, StdioSource, Variable, fd_grant_parser, image_parser, nanoseconds,
@@ -323,6 +323,12 @@ pub(crate) struct ChildArgs {
     /// execve grants no privilege any more, to it and its descendants
     #[arg(long, help_heading = "Credentials and privileges")]
     pub(crate) no_new_privs: bool,
+
+    #[command(flatten)]
+    pub(crate) privilege: PrivilegeArgs,
+
+    #[command(flatten)]
+    pub(crate) cgroup: CgroupArgs,
 
     /// Turn address space randomisation off
     #[arg(long, help_heading = "Credentials and privileges")]

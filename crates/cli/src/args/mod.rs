@@ -3,10 +3,12 @@
 //! The build script compiles this too, to make man pages and completions from it. So it must never
 //! do anything, nor name anything that is more than a value.
 
+mod cgroup;
 mod child;
 pub(crate) mod confine;
 mod help;
 mod mount;
+mod privilege;
 mod run;
 
 use clap::builder::styling::{AnsiColor, Styles};
@@ -14,9 +16,11 @@ use clap::{Parser, Subcommand, ValueEnum, ValueHint};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+pub(crate) use cgroup::CgroupArgs;
 pub(crate) use child::ChildArgs;
 pub(crate) use confine::{ConfineArgs, SeccompArgs};
 pub(crate) use mount::MountArgs;
+pub(crate) use privilege::PrivilegeArgs;
 pub(crate) use run::RunArgs;
 
 const STYLES: Styles = Styles::styled()

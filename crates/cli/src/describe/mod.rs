@@ -3,7 +3,9 @@
 //! On top of a job from a file, an option that has one value takes the place of the file's, and one that
 //! may be repeated is added. It must never say what an option does; the job does that.
 
+mod cgroup;
 mod confine;
+mod privilege;
 
 use crate::args::{ChildArgs, RunArgs};
 use crate::failure::Failure;
@@ -25,6 +27,8 @@ pub(crate) fn overlay(run: &RunArgs, job: &mut Job) -> Result<(), Failure> {
     credentials(args, job);
     signals(args, job);
     mounts(args, job)?;
+    privilege::overlay(args, job)?;
+    cgroup::overlay(args, job)?;
     confine::overlay(&run.confine, job)
 }
 

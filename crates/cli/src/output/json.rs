@@ -129,8 +129,12 @@ fn field(value: ArgText<'_>) -> Value {
         ArgText::Slot(Slot(slot)) => slot.into(),
         ArgText::Text(text) => json!(Bytes::from(text)),
         ArgText::Signals(0) => json!([]),
-        ArgText::Ids([]) => json!([]),
-        ArgText::Signals(_) | ArgText::Cpus(_) | ArgText::Ids(_) => {
+        ArgText::Ids([]) | ArgText::Capabilities(0) | ArgText::Securebits(0) => json!([]),
+        ArgText::Signals(_)
+        | ArgText::Cpus(_)
+        | ArgText::Ids(_)
+        | ArgText::Capabilities(_)
+        | ArgText::Securebits(_) => {
             let text = value.to_string();
             let item = |item: &str| item.parse::<u32>().map_or_else(|_| item.into(), Value::from);
             text.split(',').map(item).collect()

@@ -10,9 +10,9 @@ mod confine;
 
 pub(crate) use confine::{LandlockScope, Ports, landlock_abi, rights_parser};
 pub(crate) use embryo_job::value::{
-    Cpus, Deadline, FdGrant, Groups, Ids, ImageSource, IoPriority, NullFd, Persona, Pgid, Policy,
-    Rlimit, Signal, SignalSet, SlotGrant, Source, StdioSource, Variable, nanoseconds, seconds,
-    umask,
+    Cpus, Deadline, FdGrant, Groups, Ids, ImageSource, IoPriority, MemoryPolicy, NullFd, Persona,
+    Pgid, Policy, Rlimit, Signal, SignalSet, SlotGrant, Source, StdioSource, Variable, nanoseconds,
+    seconds, umask,
 };
 
 /// Parses `N`, `N=FD`, `N=PATH` and `N=PATH:MODE`.

@@ -64,16 +64,22 @@ impl FromStr for MemoryPolicy {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (name, nodes) = text.split_once(':').map_or((text, None), |(m, n)| (m, Some(n)));
-        let wanted = name.to_ascii_lowercase();
-        let all =
-            || (0..16).filter_map(|mode| Some((mode, embryo_plan::memory_policy_name(mode)?)));
-        let mode = all().find(|(_, known)| known.to_ascii_lowercase() == wanted);
-        let (mode, _) = mode.ok_or_else(|| {
-            let names: Vec<&str> = all().map(|(_, name)| name).collect();
-            format!("{name:?} is no memory policy; they are {}", names.join(", "))
-        })?;
-        let nodes = nodes.map_or(Ok(Vec::new()), |nodes| nodes.parse().map(|Cpus(nodes)| nodes))?;
+        let (name, list) = text.split_once(':').unwrap_or((text, ""));
+        let names = || (0..).map_while(embryo_plan::memory_policy_name);
+        let Some(mode) = names().position(|known| known == name) else {
+            let names: Vec<&str> = names().collect();
+            return Err(format!("{name:?} is none of {}", names.join(", ")));
+        };
+        let nodes = match text.contains(':') {
+            true => list.parse::<Cpus>()?.0,
+            false => Vec::new(),
+        };
+        match (name, nodes.is_empty()) {
+            ("default" | "local", false) => return Err(format!("{name} takes no nodes")),
+            ("default" | "local" | "preferred", _) | (_, false) => {}
+            _ => return Err(format!("{name} needs nodes, such as {name}:0-1")),
+        }
+        let mode = mode as u32;
         Ok(Self { mode, nodes })
     }
 }
