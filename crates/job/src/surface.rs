@@ -113,18 +113,32 @@ pub const fn surface(code: OpCode) -> Surface {
         OpCode::HostName => surface_of(&["namespaces"], &[], &["hostname"]),
         OpCode::DomainName => surface_of(&["namespaces"], &[], &["domainname"]),
         OpCode::Loopback => surface_of(&["namespaces"], &[], &["loopback"]),
-        OpCode::CoreScheduling => surface_of(&["core-scheduling"], &[], &["core_scheduling"]),
-        OpCode::MemoryPolicy => surface_of(&["memory-policy"], &[], &["memory_policy"]),
-        OpCode::BoundingSet => surface_of(&["privileges"], &[], &["capability_bounding_set"]),
-        OpCode::Securebits => surface_of(&["privileges"], &[], &["securebits"]),
-        OpCode::KeepCapabilities => surface_of(&["privileges"], &[], &["privileges"]),
-        OpCode::Capabilities => {
-            surface_of(&["privileges"], &[], &["privileges", "inheritable_capabilities"])
+        OpCode::CoreScheduling => {
+            surface_of(&["core-scheduling"], &["core-sched"], &["core_scheduling"])
         }
-        OpCode::Ambient => surface_of(&["privileges"], &[], &["ambient_capabilities"]),
-        OpCode::SessionKeyring => surface_of(&["privileges"], &[], &["session_keyring"]),
-        OpCode::Mdwe => surface_of(&["privileges"], &[], &["mdwe"]),
-        OpCode::ThpDisable => surface_of(&["privileges"], &[], &["thp_disable"]),
+        OpCode::MemoryPolicy => surface_of(&["memory-policy"], &["mempolicy"], &["memory_policy"]),
+        OpCode::BoundingSet => surface_of(
+            &["privileges"],
+            &["bounding-set", "cap-add", "cap-drop"],
+            &["capability_bounding_set"],
+        ),
+        OpCode::Securebits => surface_of(&["privileges"], &["securebits"], &["securebits"]),
+        OpCode::KeepCapabilities => surface_of(&["privileges"], &[], &["privileges"]),
+        OpCode::Capabilities => surface_of(
+            &["privileges"],
+            &["cap-add", "cap-drop", "inh-caps"],
+            &["privileges", "inheritable_capabilities"],
+        ),
+        OpCode::Ambient => surface_of(
+            &["privileges"],
+            &["ambient-caps", "cap-add", "cap-drop"],
+            &["ambient_capabilities"],
+        ),
+        OpCode::SessionKeyring => {
+            surface_of(&["privileges"], &["new-session-keyring"], &["session_keyring"])
+        }
+        OpCode::Mdwe => surface_of(&["privileges"], &["mdwe"], &["mdwe"]),
+        OpCode::ThpDisable => surface_of(&["privileges"], &["no-thp"], &["thp_disable"]),
         OpCode::Landlock => surface_of(
             &["landlock"],
             &["landlock-bind", "landlock-connect", "landlock-scope"],
@@ -133,10 +147,10 @@ pub const fn surface(code: OpCode) -> Surface {
         OpCode::LandlockPath => surface_of(&["landlock"], &["landlock-inside"], &["landlock"]),
         OpCode::CgroupJoin => surface_of(
             &["cgroup", "cgroup-fd", "transient-cgroup"],
-            &[],
+            &["cgroup", "cgroup-parent"],
             &["cgroup", "cgroup_fd", "transient_cgroup"],
         ),
-        OpCode::Tie => surface_of(&["die-with-handle"], &[], &["die_with_handle"]),
+        OpCode::Tie => surface_of(&["die-with-handle"], &["die-with-parent"], &["die_with_handle"]),
         // For an embryo and its loader, and for trying things out.
         OpCode::Fail
         | OpCode::SeccompStrict
