@@ -63,10 +63,14 @@ fn what_is_no_capability_is_refused_with_the_nearest() {
     check(&["--cgroup", "/tmp"], "no cgroup");
     check(&["--cgroup-parent", "/", "--memory-max", "lots"], "--memory-max");
     check(&["--cgroup-parent", "/", "--cgroup-set", "file"], "--cgroup-set");
+    let dir = embryo_tests::tempdir();
+    let plan = dir.path().join("plan");
+    let plan = plan.to_str().expect("its name is text");
+    embryo(&["run", "--save", plan, "true"]).ok();
     for option in [
-        &["--plan", "x", "--cap-add", "all"][..],
-        &["--plan", "x", "--die-with-parent"],
-        &["--plan", "x", "--mempolicy", "local"],
+        &["--plan", plan, "--cap-add", "all"][..],
+        &["--plan", plan, "--die-with-parent"],
+        &["--plan", plan, "--mempolicy", "local"],
     ] {
         let line = embryo(&[&["run"], option].concat()).fails(125);
         assert!(line.contains(option[2]), "{line}");
