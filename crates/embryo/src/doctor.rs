@@ -1,5 +1,7 @@
 //! What this kernel and this user can do, found out by trying it on a child where that is possible.
 
+mod namespaces;
+
 use crate::spawn::{SpawnOptions, spawn_with};
 use crate::{Error, ExecFlags, FilterFlags, Keep, Op, Plan};
 use embryo_syscall::{self as sys, CloseRange, Errno};
@@ -38,6 +40,7 @@ impl Doctor {
         let mut abilities = kernel_abilities();
         abilities.extend(op_abilities());
         abilities.extend(confine::abilities());
+        abilities.extend(namespaces::abilities());
         abilities.push(sigchld());
         Self {
             kernel: rustix::system::uname().release().to_string_lossy().into_owned(),

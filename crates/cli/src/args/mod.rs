@@ -7,6 +7,7 @@ mod child;
 pub(crate) mod confine;
 mod help;
 mod mount;
+mod namespace;
 mod run;
 
 use clap::builder::styling::{AnsiColor, Styles};
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 pub(crate) use child::ChildArgs;
 pub(crate) use confine::{ConfineArgs, SeccompArgs};
 pub(crate) use mount::{MountArg, MountArgs};
+pub(crate) use namespace::{Joined, NamespaceArgs, Range};
 pub(crate) use run::RunArgs;
 
 const STYLES: Styles = Styles::styled()

@@ -18,11 +18,13 @@ pub(super) fn apply(
     if let Some(account) = account {
         command.uid(account.uid).gid(account.gid).groups(&account.groups);
     }
-    if let Some(ids) = &args.uid {
+    // The one uid and gid that there are in a user namespace of the caller alone are its own already.
+    let mapped = super::namespace::ids_are_mapped(args)?;
+    if let Some(ids) = args.uid.as_ref().filter(|_| !mapped) {
         let [real, effective, saved] = &ids.0;
         command.resuid(uid(real)?, uid(effective)?, uid(saved)?);
     }
-    if let Some(ids) = &args.gid {
+    if let Some(ids) = args.gid.as_ref().filter(|_| !mapped) {
         let [real, effective, saved] = &ids.0;
         command.resgid(gid(real)?, gid(effective)?, gid(saved)?);
     }

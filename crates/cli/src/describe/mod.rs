@@ -8,6 +8,7 @@ mod credentials;
 mod descriptors;
 mod environment;
 mod mount;
+mod namespace;
 mod resources;
 
 use crate::accounts::Account;
@@ -33,6 +34,7 @@ pub(crate) fn wanted(run: &RunArgs) -> impl Iterator<Item = u32> {
         .chain(args.root_fd)
         .chain(run.confine.seccomp)
         .chain(args.mounts.0.iter().filter_map(MountArg::fd))
+        .chain(args.namespaces.fds())
 }
 
 /// Describes the child that the options ask for.
@@ -44,6 +46,7 @@ pub(crate) fn describe(run: &RunArgs, inherited: &Inherited) -> Result<Command, 
     environment::apply(args, account.as_ref(), &mut command);
     directories(args, inherited, &mut command)?;
     mount::apply(&args.mounts, inherited, &mut command)?;
+    namespace::apply(args, inherited, &mut command)?;
     session(args, &mut command)?;
     resources::apply(args, &mut command)?;
     credentials::apply(args, account.as_ref(), &mut command)?;
