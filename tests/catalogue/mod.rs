@@ -12,6 +12,7 @@ mod credentials;
 mod descriptors;
 mod image;
 mod mount;
+mod namespace;
 mod places;
 mod privilege;
 mod resources;
@@ -161,7 +162,7 @@ impl Failure {
 /// Every sample of `code`.
 #[must_use]
 pub(crate) fn samples(code: OpCode) -> Vec<Sample> {
-    let all: [&[Sample]; 11] = [
+    let all: [&[Sample]; 12] = [
         session::SAMPLES,
         descriptors::SAMPLES,
         resources::SAMPLES,
@@ -170,6 +171,7 @@ pub(crate) fn samples(code: OpCode) -> Vec<Sample> {
         confine::SAMPLES,
         privilege::SAMPLES,
         cgroup::SAMPLES,
+        namespace::SAMPLES,
         signals::SAMPLES,
         image::SAMPLES,
         mount::SAMPLES,
@@ -180,7 +182,7 @@ pub(crate) fn samples(code: OpCode) -> Vec<Sample> {
 /// Every failure of `code`; those that need a refused call come last, since that stays refused.
 #[must_use]
 pub(crate) fn failures(code: OpCode) -> Vec<Failure> {
-    let all: [&[Failure]; 11] = [
+    let all: [&[Failure]; 12] = [
         session::FAILURES,
         descriptors::FAILURES,
         resources::FAILURES,
@@ -189,6 +191,7 @@ pub(crate) fn failures(code: OpCode) -> Vec<Failure> {
         confine::FAILURES,
         privilege::FAILURES,
         cgroup::FAILURES,
+        namespace::FAILURES,
         signals::FAILURES,
         image::FAILURES,
         mount::FAILURES,

@@ -1,6 +1,7 @@
 //! What this kernel and this user can do, found out by trying it on a child where that is possible.
 
 mod cgroup;
+mod namespaces;
 mod privilege;
 
 use crate::spawn::{SpawnOptions, spawn_with};
@@ -43,6 +44,7 @@ impl Doctor {
         abilities.extend(privilege::abilities());
         abilities.extend(cgroup::abilities());
         abilities.extend(confine::abilities());
+        abilities.extend(namespaces::abilities());
         abilities.push(sigchld());
         Self {
             kernel: rustix::system::uname().release().to_string_lossy().into_owned(),

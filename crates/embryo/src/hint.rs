@@ -19,6 +19,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 mod mount;
+pub(crate) mod namespace;
 
 /// What was launched, and with what.
 pub(crate) struct Context<'a> {
@@ -57,6 +58,7 @@ impl Context<'_> {
                 self.explain_directory(path, errno, "new root directory")
             }
             Op::Mount(ref op) => mount::explain(op, errno),
+            Op::Namespace(ref op) => (None, namespace::hint(op, errno)),
             _ => (None, None),
         };
         (object, detail, hint.or_else(|| general_hint(&op, errno).map(str::to_owned)))

@@ -262,7 +262,8 @@ impl Embryo {
     /// Whether it still lives.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        !wait_dead(self.pidfd(), std::time::Duration::ZERO)
+        let image = self.below.image.as_ref().map_or(self.pidfd(), |(pidfd, _)| pidfd.as_fd());
+        !wait_dead(image, std::time::Duration::ZERO)
     }
 
     /// Starts it: applies the plan's ops and enters its image, an executable or registers in the

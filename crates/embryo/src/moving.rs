@@ -25,10 +25,20 @@ pub(crate) struct Told {
 }
 
 impl StatusLine {
+    /// Lets the init reap: what there is to be known of the start is known.
+    fn release(&self) {
+        let _ = sys::send_with_fds(self.0.as_fd().as_raw(), &[0], &[], &[]);
+    }
+
     /// What it said, if it has; what was killed has not.
     pub(crate) fn take(&self) -> Option<Told> {
         let mut message = [0u8; 8 + 18 * 8];
-        let (outcome, []) = sys::recv_owned::<0>(self.0.as_fd(), &mut message);
+        let mut receive = || sys::recv_owned::<0>(self.0.as_fd(), &mut message).0;
+        // What an init had not read leaves an error, which comes before what it said.
+        let outcome = match receive() {
+            Err(sys::Errno::CONNRESET) => receive(),
+            other => other,
+        };
         if outcome != Ok(message.len()) {
             return None;
         }
@@ -133,6 +143,13 @@ impl Moves {
         match self.below.image.as_ref().or(self.moved.as_ref()) {
             Some((pidfd, pid)) => (pidfd.as_fd(), *pid),
             None => (before, pid),
+        }
+    }
+
+    /// Lets the init, if there is one, reap.
+    pub(crate) fn release(&self) {
+        if let Some(line) = &self.below.status {
+            line.release();
         }
     }
 

@@ -6,6 +6,7 @@ use crate::error::{CgroupError, Error, errno_text};
 use crate::guarded::AsRaw;
 use crate::listener::Listener;
 use crate::moving::{Below, StatusLine, Told};
+use crate::namespace::NamespaceKind;
 use crate::reaper;
 use crate::spawn::{LaunchReport, TraceRecord};
 use embryo_syscall::{self as sys, Errno, Waited};
@@ -115,6 +116,37 @@ impl Process {
     #[must_use]
     pub fn id(&self) -> u32 {
         self.pid
+    }
+
+    /// The pid of the image. Below an init, in a pid namespace of its own, it is another than
+    /// [`Process::id`]; 0 where /proc does not tell.
+    #[must_use]
+    pub fn image_id(&self) -> u32 {
+        self.below.image.as_ref().map_or(self.pid, |(_, pid)| pid.cast_unsigned())
+    }
+
+    /// One of its namespaces: what [`crate::Command::join_namespace`] takes. It stays as long as the
+    /// descriptor, also when nothing runs in it any more (but a pid namespace without its init takes no
+    /// process).
+    ///
+    /// # Errors
+    /// ESRCH if it has ended; EACCES if the caller may not look into it; what opening a file of /proc
+    /// answers.
+    ///
+    /// # Kernel
+    /// Source: namespaces(7), /proc/PID/ns.
+    pub fn namespace(&self, kind: NamespaceKind) -> Result<OwnedFd, Error> {
+        use rustix::fs::{Mode, OFlags};
+        let image = self.below.image.as_ref();
+        let pidfd = image.map_or(self.pidfd(), |(pidfd, _)| pidfd.as_fd());
+        let path = format!("/proc/{}/ns/{}", self.image_id(), kind.name());
+        let opened = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        // Its pid was its own if it lives now.
+        let opened = match wait_dead(pidfd, Duration::ZERO) {
+            true => Err(rustix::io::Errno::SRCH),
+            false => opened,
+        };
+        opened.map_err(|errno| Error::io("opening a namespace of a child")(errno.into()))
     }
 
     /// How it was launched.

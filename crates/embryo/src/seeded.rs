@@ -219,8 +219,8 @@ impl Answering {
             return Some(End::TimedOut);
         }
         // Asked first: what a dead one had to say, and one that is the image now, lies in the socket.
-        let dead = wait_dead(self.moves.handle(pidfd), Duration::ZERO);
-        let (_, pid) = self.moves.image(pidfd, self.pid);
+        let (image, pid) = self.moves.image(pidfd, self.pid);
+        let dead = wait_dead(image, Duration::ZERO);
         let gone = dead || self.entering && still_seed(pid) == Some(false);
         let silent = !readable(socket, Instant::now());
         (silent && gone).then(|| self.ended(pidfd))
@@ -237,7 +237,9 @@ impl Answering {
         }
         let left = self.deadline.saturating_duration_since(Instant::now());
         let (image, pid) = self.moves.image(pidfd, self.pid);
-        match entered(image, pid, left) {
+        let entered = entered(image, pid, left);
+        self.moves.release();
+        match entered {
             Entered::Started => End::Entered,
             Entered::DiedBefore => End::Killed,
         }

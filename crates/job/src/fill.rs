@@ -41,6 +41,9 @@ impl Job {
         let account = self.user.as_deref().map(Account::of).transpose();
         let account = account.map_err(|error| error.at("user"))?;
         let mut command = self.program(callers)?;
+        if let Some(sandbox) = &self.sandbox {
+            command.sandbox(sandbox);
+        }
         self.add_descriptors(callers, &mut command)?;
         self.add_environment(account.as_ref(), &mut command)?;
         self.add_directories(callers, &mut command)?;

@@ -11,7 +11,7 @@ use crate::value::{
     Persona, Pgid, Policy, Resource, Signal, SignalSet, Source, Span, StdioSource, Text, Umask,
     input, output,
 };
-use embryo::{Landlock, NewRoot, Privileges, TransientCgroup};
+use embryo::{Landlock, NewRoot, Privileges, Sandbox, TransientCgroup};
 use schemars::JsonSchema;
 use serde::de::{
     Error, IntoDeserializer, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer,
@@ -58,6 +58,15 @@ pub struct Job {
     /// Load the ELF program into memory instead of executing it.
     #[serde(skip_serializing_if = "is_false")]
     pub load: bool,
+
+    /// A sandbox: `true` for the strict one, or a table of what is different from it.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "sandbox",
+        serialize_with = "lean"
+    )]
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub sandbox: Option<Sandbox>,
 
     /// Standard input.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "input")]
@@ -263,6 +272,29 @@ impl Env {
 
 fn is_false(set: &bool) -> bool {
     !set
+}
+
+/// `true`, or a table.
+fn sandbox<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Sandbox>, D::Error> {
+    struct Either;
+
+    impl<'de> Visitor<'de> for Either {
+        type Value = Option<Sandbox>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("true, or a table of what is different from the strict sandbox")
+        }
+
+        fn visit_bool<E: Error>(self, wanted: bool) -> Result<Self::Value, E> {
+            Ok(wanted.then(Sandbox::strict))
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+            Sandbox::deserialize(MapAccessDeserializer::new(map)).map(Some)
+        }
+    }
+
+    from.deserialize_any(Either)
 }
 
 /// Without what is nothing, which TOML has no word for.

@@ -72,12 +72,12 @@ pub(crate) enum DataKind {
     Layout,
     Auxv,
     Filter,
-    IdMap,
-    HostName,
     Absolute,
     Layers,
     Keyring,
     Nodes,
+    IdMap,
+    HostName,
 }
 
 /// What an entry of one code must look like.

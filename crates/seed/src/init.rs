@@ -215,6 +215,9 @@ struct Init {
     signals: i32,
     /// Whether the owner's death is to be heard of as a signal.
     death_signal: bool,
+    /// Whether the owner knows if the image was entered. Until then nothing is reaped: what /proc
+    /// shows of an image that ended at once tells it.
+    judged: bool,
 }
 
 impl Init {
@@ -247,17 +250,21 @@ impl Init {
         // Were it ignored, the kernel would reap, and nobody would know how anything ended.
         sys::set_disposition(SIGCHLD, Disposition::Default)?;
         let [status, link, signals, owner] = own;
-        Ok(Self { main, status, link, owner, signals, death_signal: false })
+        Ok(Self { main, status, link, owner, signals, death_signal: false, judged: false })
     }
 
     fn keep(mut self) -> ! {
         loop {
-            while let Ok(Some(reaped)) = sys::reap_any() {
+            while self.judged
+                && let Ok(Some(reaped)) = sys::reap_any()
+            {
                 if reaped.pid == self.main {
                     self.end(&reaped);
                 }
             }
-            let [signals, link, owner] = self.poll();
+            let [signals, link, owner, status] = self.poll();
+            // It says so, or has let go of the image, or is no more.
+            self.judged |= status;
             if owner && self.link >= 0 {
                 // There will be no start. With this process everything in the namespace ends.
                 sys::exit(127);
@@ -281,8 +288,8 @@ impl Init {
         sys::exit(if signal == 0 { reaped.status >> 8 & 0xff } else { signal.wrapping_add(128) })
     }
 
-    /// Which of these has something: signals, the image to be, the owner's end.
-    fn poll(&self) -> [bool; 3] {
+    /// Which of these has something: signals, the image to be, the owner's end, the owner.
+    fn poll(&self) -> [bool; 4] {
         let borrow = |fd: i32| match fd {
             // SAFETY: this process's own, and it stays open.
             0.. => unsafe { BorrowedFd::borrow_raw(fd) },
@@ -290,13 +297,15 @@ impl Init {
             _ => unsafe { BorrowedFd::borrow_raw(0) },
         };
         let wanted = |fd: i32| if fd >= 0 { PollFlags::IN } else { PollFlags::empty() };
-        let all = [self.signals, self.link, self.owner];
+        let status = if self.judged { -1 } else { self.status };
+        let all = [self.signals, self.link, self.owner, status];
         let mut fds = all.map(|fd| PollFd::from_borrowed_fd(borrow(fd), wanted(fd)));
         let polled = rustix::event::poll(&mut fds, None).is_ok();
-        let [signals, link, owner] = &fds;
-        let [_, has_link, has_owner] = all.map(|fd| fd >= 0);
-        let ready = |fd: &PollFd<'_>| polled && !fd.revents().is_empty();
-        [ready(signals), has_link && ready(link), has_owner && ready(owner)]
+        let mut ready = all.map(|fd| fd >= 0 && polled);
+        for (ready, fd) in ready.iter_mut().zip(&fds) {
+            *ready &= !fd.revents().is_empty();
+        }
+        ready
     }
 
     /// The image to be wants to hear of its owner's death, or it is the image now.

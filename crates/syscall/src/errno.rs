@@ -62,6 +62,7 @@ names! {
     OPNOTSUPP = EOPNOTSUPP
     PERM = EPERM
     PIPE = EPIPE
+    RANGE = ERANGE
     ROFS = EROFS
     SPIPE = ESPIPE
     SRCH = ESRCH

@@ -4,7 +4,7 @@
 //! It must never hold an option that does not end up in the plan: an encoded plan excludes all of
 //! these.
 
-use super::{CgroupArgs, MountArgs, PrivilegeArgs};
+use super::{CgroupArgs, MountArgs, NamespaceArgs, PrivilegeArgs};
 use crate::value::{
     Cpus, Deadline, FdGrant, Groups, Ids, ImageSource, IoPriority, NullFd, Persona, Pgid, Policy,
     Rlimit, Signal, SignalSet, StdioSource, Variable, fd_grant_parser, image_parser, nanoseconds,
@@ -178,6 +178,10 @@ pub(crate) struct ChildArgs {
     /// A root that is put together.
     #[command(flatten)]
     pub(crate) mounts: MountArgs,
+
+    /// What it has for itself.
+    #[command(flatten)]
+    pub(crate) namespaces: NamespaceArgs,
 
     /// File mode creation mask, in octal [default: the caller's]
     #[arg(long, value_name = "MODE", value_parser = umask, help_heading = "Directories")]

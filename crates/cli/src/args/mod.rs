@@ -8,6 +8,7 @@ mod child;
 pub(crate) mod confine;
 mod help;
 mod mount;
+mod namespace;
 mod privilege;
 mod run;
 
@@ -20,6 +21,7 @@ pub(crate) use cgroup::CgroupArgs;
 pub(crate) use child::ChildArgs;
 pub(crate) use confine::{ConfineArgs, SeccompArgs};
 pub(crate) use mount::MountArgs;
+pub(crate) use namespace::{Joined, NamespaceArgs, Range};
 pub(crate) use privilege::PrivilegeArgs;
 pub(crate) use run::RunArgs;
 

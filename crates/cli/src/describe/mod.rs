@@ -5,12 +5,12 @@
 
 mod cgroup;
 mod confine;
+mod namespace;
 mod privilege;
 
 use crate::args::{ChildArgs, RunArgs};
 use crate::failure::Failure;
 use crate::value::{SignalSet, Variable};
-use embryo::CapSet;
 use embryo_job::value::{Ctty, Nice, OomScoreAdj, Span, Text, Umask};
 use embryo_job::{Error, Job, MountOption, Namespace};
 use std::os::unix::ffi::OsStrExt;
@@ -27,6 +27,7 @@ pub(crate) fn overlay(run: &RunArgs, job: &mut Job) -> Result<(), Failure> {
     credentials(args, job);
     signals(args, job);
     mounts(args, job)?;
+    namespace::overlay(args, job)?;
     privilege::overlay(args, job)?;
     cgroup::overlay(args, job)?;
     confine::overlay(&run.confine, job)
@@ -172,20 +173,13 @@ fn signals(args: &ChildArgs, job: &mut Job) {
     }
 }
 
-/// `CAP_SYS_ADMIN`, without which mounting takes a user namespace.
-const SYS_ADMIN: CapSet = CapSet::from_bits(1 << 21);
-
 /// They are mounted after those of the file.
 fn mounts(args: &ChildArgs, job: &mut Job) -> Result<(), Error> {
     let option =
         |(option, values): &(&'static str, _)| MountOption { option, values: Vec::clone(values) };
     let options: Vec<MountOption> = args.mounts.0.iter().map(option).collect();
-    if !options.is_empty() {
+    if !options.is_empty() && job.sandbox.is_none() {
         job.namespaces.unshare.insert(Namespace::Mount);
-        let held = CapSet::current().is_ok_and(|[effective, ..]| effective.contains(SYS_ADMIN));
-        if !held && job.namespaces.user.is_none() {
-            job.namespaces.unshare.insert(Namespace::User);
-        }
     }
     job.add_mount_options(&options)
 }

@@ -8,8 +8,9 @@ use crate::callers::Callers;
 use crate::error::Error;
 use crate::fill::open;
 use crate::job::Job;
-use crate::value::{MemoryPolicy, Persona, Source};
-use embryo::{Command, FilterFlags, limits};
+use crate::namespaces::{Namespace, UserMap};
+use crate::value::{Ids, MemoryPolicy, Persona, Source};
+use embryo::{Command, FilterFlags, UserNamespace, limits};
 use std::io::Read;
 
 impl Job {
@@ -21,6 +22,11 @@ impl Job {
     ) -> Result<(), Error> {
         if let Some(account) = account {
             command.uid(account.uid).gid(account.gid).groups(&account.groups);
+        }
+        // The one uid and gid that there are in a user namespace of the caller alone are its own.
+        if let Some(users) = self.alone()? {
+            command.user_namespace(users);
+            return self.add_other_credentials(command);
         }
         if let Some(ids) = &self.uid {
             let [real, effective, saved] =
@@ -43,6 +49,33 @@ impl Job {
             let groups: Vec<u32> = groups.into_iter().map(rustix::process::Gid::as_raw).collect();
             command.groups(&groups);
         }
+        self.add_other_credentials(command)
+    }
+
+    /// The user namespace of the caller alone whose ids `uid` and `gid` say, if it is one.
+    fn alone(&self) -> Result<Option<UserNamespace>, Error> {
+        if self.uid.is_none() && self.gid.is_none() {
+            return Ok(None);
+        }
+        let made = match &self.namespaces.user {
+            None => self.namespaces.unshare.contains(&Namespace::User) || self.sandbox.is_some(),
+            Some(UserMap(users)) => *users == UserNamespace::Same,
+        };
+        if !made {
+            return Ok(None);
+        }
+        let (mut user, mut group) =
+            (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        if let Some(Ids([_, effective, _])) = &self.uid {
+            user = uid(effective).map_err(|error| error.at("uid"))?;
+        }
+        if let Some(Ids([_, effective, _])) = &self.gid {
+            group = gid(effective).map_err(|error| error.at("gid"))?;
+        }
+        Ok(Some(UserNamespace::As { uid: user, gid: group }))
+    }
+
+    fn add_other_credentials(&self, command: &mut Command) -> Result<(), Error> {
         command.no_new_privs(self.no_new_privs).child_subreaper(self.subreaper);
         let aslr = if self.no_aslr { Persona::NO_ASLR } else { 0 };
         match self.personality {

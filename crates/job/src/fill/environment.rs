@@ -20,9 +20,13 @@ impl Job {
         account: Option<&Account>,
         command: &mut Command,
     ) -> Result<(), Error> {
-        command.env_clear();
         let env = &self.env;
-        if !env.clear {
+        // A sandbox has a list of its own.
+        let listed = self.sandbox.is_some() && !env.clear && !env.inherit;
+        if !listed {
+            command.env_clear();
+        }
+        if !env.clear && !listed {
             let minimal = |name: &OsStr| {
                 MINIMAL.iter().any(|known| name == *known) || name.as_bytes().starts_with(b"LC_")
             };
