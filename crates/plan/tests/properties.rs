@@ -307,20 +307,21 @@ fn only_one_filter(ops: &mut Vec<Given>) {
 /// Everything that makes a plan, in an order that the builder has to mend, with an op that fails
 /// thrown in somewhere.
 pub(crate) fn description() -> impl Strategy<Value = Description> {
+    // Boxed: as one type they are more than the stack of a test's thread holds.
     let before_image = (
-        session(),
-        descriptors(),
-        resources(),
-        places(),
-        credentials(),
-        signals(),
-        memory::memory(),
+        session().boxed(),
+        descriptors().boxed(),
+        resources().boxed(),
+        places().boxed(),
+        credentials().boxed(),
+        signals().boxed(),
+        memory::memory().boxed(),
         vec((any::<Index>(), 1u32..=4095), 0..3),
     );
     let strings = (vec(text(20), 1..4), vec(text(20), 0..4));
     let start = (
-        (image(), memory::filter(), memory::threads()),
-        (privilege::privileges(), landlock(), namespace::namespaces()),
+        (image().boxed(), memory::filter().boxed(), memory::threads().boxed()),
+        (privilege::privileges().boxed(), landlock().boxed(), namespace::namespaces().boxed()),
     );
     (before_image, start, strings).prop_map(|(parts, start, (mut argv, mut envp))| {
         let ((image, filter, threads), (mut privileges, landlock, spaces)) = start;
