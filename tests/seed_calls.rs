@@ -29,8 +29,9 @@ mod watch;
 
 /// Where starts by registers leap from: one page.
 const LEAP: Range<u64> = 0x4000_0000..0x4000_1000;
-/// Linked into the seed, and not called there: never, or only when a thread could not be made.
-const NEVER: &[&str] = &["close_range", "exit"];
+/// Linked into the seed, and not called there: never, only when a thread could not be made, or only by
+/// an older kernel.
+const NEVER: &[&str] = &["close_range", "exit", "fchmodat"];
 
 /// Where the seed's image lies.
 fn image() -> Range<u64> {

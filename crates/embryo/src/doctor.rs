@@ -1,6 +1,8 @@
 //! What this kernel and this user can do, found out by trying it on a child where that is possible.
 
+mod cgroup;
 mod namespaces;
+mod privilege;
 
 use crate::spawn::{SpawnOptions, spawn_with};
 use crate::{Error, ExecFlags, FilterFlags, Keep, Op, Plan};
@@ -39,6 +41,8 @@ impl Doctor {
     pub fn examine() -> Self {
         let mut abilities = kernel_abilities();
         abilities.extend(op_abilities());
+        abilities.extend(privilege::abilities());
+        abilities.extend(cgroup::abilities());
         abilities.extend(confine::abilities());
         abilities.extend(namespaces::abilities());
         abilities.push(sigchld());
