@@ -1,5 +1,6 @@
 //! What this kernel and this user can do, found out by trying it on a child where that is possible.
 
+mod mounts;
 mod namespaces;
 
 use crate::spawn::{SpawnOptions, spawn_with};
@@ -41,6 +42,7 @@ impl Doctor {
         abilities.extend(op_abilities());
         abilities.extend(confine::abilities());
         abilities.extend(namespaces::abilities());
+        abilities.extend(mounts::abilities());
         abilities.push(sigchld());
         Self {
             kernel: rustix::system::uname().release().to_string_lossy().into_owned(),

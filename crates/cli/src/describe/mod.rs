@@ -45,7 +45,7 @@ pub(crate) fn describe(run: &RunArgs, inherited: &Inherited) -> Result<Command, 
     descriptors::apply(args, inherited, &mut command)?;
     environment::apply(args, account.as_ref(), &mut command);
     directories(args, inherited, &mut command)?;
-    mount::apply(&args.mounts, inherited, &mut command)?;
+    mount::apply(&args.mounts, namespace::has_own_pids(args), inherited, &mut command)?;
     namespace::apply(args, inherited, &mut command)?;
     session(args, &mut command)?;
     resources::apply(args, &mut command)?;

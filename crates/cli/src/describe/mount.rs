@@ -5,9 +5,8 @@
 use crate::args::{MountArg, MountArgs};
 use crate::failure::Failure;
 use crate::inherited::Inherited;
-use embryo::{Command, Mount, MountAttributes, MountSpread, NamespaceKind, NewRoot, Upper};
+use embryo::{Command, Mount, MountAttributes, MountSpread, NewRoot, Upper};
 use rustix::fd::OwnedFd;
-use rustix::thread::CapabilitySet;
 use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal;
 use std::os::unix::ffi::OsStringExt;
@@ -16,19 +15,15 @@ use std::path::PathBuf;
 /// Says what the root is made of, if any option asks for one.
 pub(super) fn apply(
     args: &MountArgs,
+    own_pids: bool,
     inherited: &Inherited,
     command: &mut Command,
 ) -> Result<(), Failure> {
     if args.0.is_empty() {
         return Ok(());
     }
-    command.unshare([NamespaceKind::Mount]);
-    let held = rustix::thread::capabilities(None);
-    if !held.is_ok_and(|held| held.effective.contains(CapabilitySet::SYS_ADMIN)) {
-        command.unshare([NamespaceKind::User]);
-    }
     command.new_root(NewRoot::default());
-    let mut next = Next::default();
+    let mut next = Next { own_pids, ..Next::default() };
     for arg in &args.0 {
         one(arg, &mut next, inherited, command)?;
     }
@@ -38,6 +33,8 @@ pub(super) fn apply(
 /// What was said of the next thing that is made.
 #[derive(Default)]
 struct Next {
+    /// Whether the program has a pid namespace of its own.
+    own_pids: bool,
     perms: Option<u32>,
     size: Option<u64>,
     layers: Vec<PathBuf>,
@@ -136,7 +133,15 @@ fn one(
             clear: MountAttributes::NONE,
             flat: true,
         },
-        "proc" => Mount::proc(first),
+        "proc" if next.own_pids => Mount::proc(first),
+        // Those of the caller's namespace, which nobody but root may mount anew.
+        "proc" => Mount::Bind {
+            source: "/proc".into(),
+            target: first,
+            attributes: MountAttributes { noexec: true, ..plain },
+            optional: false,
+            flat: false,
+        },
         "dev" => Mount::Dev { target: first, console: console() },
         "mqueue" => Mount::Mqueue { target: first },
         "symlink" => Mount::symlink(first, second),

@@ -69,6 +69,14 @@ fn kinds(args: &ChildArgs) -> Vec<NamespaceKind> {
     .collect()
 }
 
+/// Whether its processes are not those of the caller's pid namespace.
+pub(super) fn has_own_pids(args: &ChildArgs) -> bool {
+    let wanted = &args.namespaces;
+    let joins = |joined: &Joined| NamespaceKind::ALL[joined.0] == NamespaceKind::Pid;
+    let joined = wanted.pidns.is_some() || wanted.join_namespace.iter().any(joins);
+    joined || wanted.set_tid.is_some() || kinds(args).contains(&NamespaceKind::Pid)
+}
+
 /// The user namespace that is made, if one is.
 fn user(args: &ChildArgs, kinds: &[NamespaceKind]) -> Result<Option<UserNamespace>, Failure> {
     let wanted = &args.namespaces;
