@@ -75,8 +75,8 @@ fn a_child_starts_inside_and_the_cgroup_goes_with_it() {
     before::warm_up();
     let before = Before::capture();
     let mut child = shell(delegated.path(), "cat /proc/self/cgroup; read x");
-    let mut child = child.stdin(embryo::Stdio::piped()).stdout(embryo::Stdio::piped());
-    let mut child = { &mut child }.spawn().expect("it can be started");
+    let child = child.stdin(embryo::Stdio::piped()).stdout(embryo::Stdio::piped());
+    let mut child = child.spawn().expect("it can be started");
     let cgroup = child.cgroup().expect("it has one").path().to_owned();
     let name = cgroup.file_name().expect("it has a name").to_string_lossy().into_owned();
     assert!(cgroup_of(child.id()).ends_with(&name), "seen from outside");
@@ -247,7 +247,7 @@ fn what_cannot_be_made_is_said_and_leaves_nothing() {
         let mut command = Command::new("/bin/true");
         let error = command.transient_cgroup(spec.clone()).spawn().expect_err(what);
         let text = error.to_string();
-        assert!(matches!(error, Error::Cgroup { .. }), "{text}");
+        assert!(matches!(error, Error::Cgroup(_)), "{text}");
         assert_eq!(error.raw_os_error(), Some(errno), "{text}");
         assert!(text.contains(what), "{what}: {text}");
         before.assert_nothing_left();

@@ -7,9 +7,9 @@
 use crate::mount::{self, Texts};
 use arbitrary::Arbitrary;
 use embryo::{
-    Access, BuildError, ConfineOp, ExecFlags, FilterFlags, Keep, LANDLOCK_RIGHTS, LandlockFlags,
-    Layout, MapFlags, MountOp, NamespaceOp, Namespaces, Op, OpCode, Plan, PlanBuilder, Regset,
-    Slot, X86Regs, limits,
+    Access, BuildError, CapSets, CgroupOp, ConfineOp, ExecFlags, FilterFlags, Keep,
+    LANDLOCK_RIGHTS, LandlockFlags, Layout, MapFlags, MountOp, NamespaceOp, Namespaces, Op, OpCode,
+    Plan, PlanBuilder, PrivilegeOp, Regset, Slot, X86Regs, limits,
 };
 use std::collections::BTreeSet;
 use std::ffi::CString;
@@ -125,6 +125,8 @@ fn admits(
             | OpCode::MapSlot
             | OpCode::WriteSlot
             | OpCode::ReadSlot
+            | OpCode::CgroupJoin
+            | OpCode::Tie
             | OpCode::Landlock
             | OpCode::LandlockPath
             | OpCode::BindSlot
@@ -141,6 +143,8 @@ fn admits(
             return true;
         }
         OpCode::StartRegs if *started => return false,
+        OpCode::StartRegs if seen.contains("mdwe") => return false,
+        OpCode::Mdwe if seen.contains("registers") => return false,
         // Those need a start by registers, which is there already, since the builder puts them in front.
         OpCode::Thread => return seen.contains("registers"),
         OpCode::SeccompStrict if !seen.contains("registers") => return false,
@@ -328,6 +332,35 @@ impl Wild {
                 let clear_tid = byte(c) & !3;
                 Op::Thread { mask: signals(a), clear_tid, regset: &regset }
             }
+            OpCode::CoreScheduling => Op::CoreScheduling,
+            OpCode::MemoryPolicy => {
+                let mode = number(7);
+                let none = self.tame && matches!(mode, 0 | 4);
+                Op::MemoryPolicy { mode, nodes: if none { &[] } else { &cpus } }
+            }
+            OpCode::BoundingSet => Op::Privilege(PrivilegeOp::BoundingSet { keep: a }),
+            OpCode::Securebits => Op::Privilege(PrivilegeOp::Securebits { bits: number(256) }),
+            OpCode::KeepCapabilities => Op::Privilege(PrivilegeOp::KeepCapabilities),
+            OpCode::Capabilities => {
+                let given = CapSets::from_bits_truncate(self.flags);
+                let only = |bit, set| if !self.tame || given.contains(bit) { set } else { 0 };
+                Op::Privilege(PrivilegeOp::Capabilities {
+                    given,
+                    effective: only(CapSets::EFFECTIVE, if self.tame { a & b } else { a }),
+                    permitted: only(CapSets::PERMITTED, b),
+                    inheritable: only(CapSets::INHERITABLE, c),
+                })
+            }
+            OpCode::Ambient => Op::Privilege(PrivilegeOp::Ambient { set: a }),
+            OpCode::SessionKeyring => {
+                Op::Privilege(PrivilegeOp::SessionKeyring { name: &first })
+            }
+            OpCode::Mdwe => Op::Privilege(PrivilegeOp::Mdwe),
+            OpCode::ThpDisable => {
+                Op::Privilege(PrivilegeOp::ThpDisable { except_advised: self.flags & 1 == 1 })
+            }
+            OpCode::CgroupJoin => Op::Cgroup(CgroupOp::Join { slot }),
+            OpCode::Tie => Op::Cgroup(CgroupOp::Tie { slot }),
             OpCode::NewRoot
             | OpCode::Bind
             | OpCode::BindSlot

@@ -5,7 +5,7 @@
 //! is, its root is an empty directory, and no limit lets it dump a core.
 
 use crate::mount;
-use embryo::{Op, Plan, PlanBuilder, PlanView, Regset, Slot, X86Regs};
+use embryo::{Op, Plan, PlanBuilder, PlanView, PrivilegeOp, Regset, Slot, X86Regs};
 use rustix::pty::OpenptFlags;
 use std::ffi::CString;
 use std::fs::File;
@@ -118,6 +118,10 @@ fn tamed<'a>(op: Op<'a>, grants: &'a Grants) -> Op<'a> {
         Op::Advise { addr, len, advice } => Op::Advise { addr, len, advice: advice % ADVICE },
         Op::StartRegs { page, leave, .. } => {
             Op::StartRegs { page, regset: NOWHERE.as_bytes(), leave }
+        }
+        // A name that stands for nothing, so that no keyring outlives the child.
+        Op::Privilege(PrivilegeOp::SessionKeyring { .. }) => {
+            Op::Privilege(PrivilegeOp::SessionKeyring { name: c"" })
         }
         // What a rule or ruleset of Landlock is granted is none, so nobody is confined by it.
         // Any other filter than this may end the child, or keep it from saying what it failed on.

@@ -52,20 +52,14 @@ fn has_keyrings() -> bool {
     unsafe { libc::syscall(libc::SYS_keyctl, 0, -3, 0) > 0 }
 }
 
-/// As it takes CONFIG_SCHED_CORE and a processor with more than one thread per core, another process
-/// tries it: it could not be taken back.
+/// As it takes CONFIG_SCHED_CORE and a processor with more than one thread per core, it is tried, by a
+/// thread that then ends.
 fn has_core_scheduling() -> bool {
-    let try_it = std::process::Command::new("/bin/true");
-    let mut try_it = try_it;
-    use std::os::unix::process::CommandExt;
-    // SAFETY: one system call without pointers, between fork and exec.
-    unsafe {
-        try_it.pre_exec(|| match libc::prctl(PR_SCHED_CORE as i32, 1, 0, 1, 0) {
-            0 => Ok(()),
-            _ => Err(std::io::Error::last_os_error()),
-        });
-    }
-    try_it.status().is_ok_and(|status| status.success())
+    let tried = std::thread::spawn(|| {
+        // SAFETY: the calling thread's cookie is made; no pointer is passed.
+        unsafe { libc::prctl(PR_SCHED_CORE as i32, 1, 0, 0, 0) == 0 }
+    });
+    tried.join().expect("it does not panic")
 }
 
 fn has_memory_policies() -> bool {

@@ -147,6 +147,8 @@ fn a_rule_holds_for_a_bind_of_what_it_is_on() {
     alone!();
     require_python!();
     require_abi!(1);
+    let dir = tempdir();
+    let root = dir.path().display();
     let mut landlock = Landlock::new();
     landlock.abi = 1;
     landlock.path("/usr", READ).path("/", LandlockRights::from_bits(1 << 3));
@@ -161,17 +163,17 @@ def call(name, *args):
         sys.exit(f'{{name}}: {{os.strerror(error)}}')
 MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
 call('mount', b'none', b'/', None, MS_REC | MS_PRIVATE, None)
-call('mount', b'none', b'/mnt', b'tmpfs', 0, None)
-os.mkdir('/mnt/usr'); os.mkdir('/mnt/own')
-open('/mnt/own/file', 'w').close()
-call('mount', b'/usr', b'/mnt/usr', None, MS_BIND | MS_REC, None)
-os.chdir('/mnt')
+call('mount', b'none', b'{root}', b'tmpfs', 0, None)
+os.mkdir('{root}/usr'); os.mkdir('{root}/own')
+open('{root}/own/file', 'w').close()
+call('mount', b'/usr', b'{root}/usr', None, MS_BIND | MS_REC, None)
+os.chdir('{root}')
 call('syscall', {pivot_root}, b'.', b'.')
 call('umount2', b'.', 2)
 os.chdir('/')
 call('prctl', 38, 1, 0, 0, 0)
 call('syscall', 446, 9, 0)
-attempt('bind', lambda: open('/usr/bin/env', 'rb').read(4))
+attempt('bind', lambda: open('/usr/bin/python3', 'rb').read(4))
 attempt('own', lambda: open('/own/file'))
 attempt('list own root', lambda: os.listdir('/'))
 ",

@@ -1,6 +1,7 @@
 //! `cargo xtask`: the project's own chores, one subcommand each.
 
 mod kernels;
+mod ops_table;
 mod tidy;
 
 use std::process::ExitCode;
@@ -17,12 +18,14 @@ struct Cli {
 #[derive(Subcommand)]
 enum Task {
     Kernels(kernels::Args),
+    OpsTable(ops_table::Args),
     Tidy(tidy::Args),
 }
 
 fn main() -> ExitCode {
     match Cli::parse().task {
         Task::Kernels(args) => kernels::command(&args),
+        Task::OpsTable(args) => ops_table::command(&args),
         Task::Tidy(args) => tidy::command(&args),
     }
 }

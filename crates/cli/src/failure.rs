@@ -24,6 +24,10 @@ pub(crate) struct Failure {
     message: String,
     hint: Option<String>,
     spawn: Option<Box<SpawnError>>,
+    /// The line of a file that is meant.
+    excerpt: String,
+    /// Its line and column.
+    at: Option<(usize, usize)>,
     reported: bool,
 }
 
@@ -31,7 +35,15 @@ impl Failure {
     /// A failure of embryo's own.
     pub(crate) fn new(message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { status: FAILED, message, hint: None, spawn: None, reported: false }
+        Self {
+            status: FAILED,
+            message,
+            hint: None,
+            spawn: None,
+            excerpt: String::new(),
+            at: None,
+            reported: false,
+        }
     }
 
     /// `what` failed on `object`.
@@ -95,6 +107,11 @@ impl Failure {
         self.hint.as_deref()
     }
 
+    /// Line and column of the file that is meant.
+    pub(crate) fn at(&self) -> Option<(usize, usize)> {
+        self.at
+    }
+
     /// The failed launch, if that is what it is.
     pub(crate) fn spawn(&self) -> Option<&SpawnError> {
         self.spawn.as_deref()
@@ -107,6 +124,9 @@ impl Failure {
             .as_ref()
             .map_or(String::new(), |hint| format!(" {HINT}(hint: {}){HINT:#}", printable(hint)));
         anstream::eprintln!("{RED}embryo:{RED:#} {}{hint}", printable(&self.message));
+        if !self.excerpt.is_empty() {
+            anstream::eprintln!("{}", self.excerpt);
+        }
     }
 }
 
@@ -115,6 +135,11 @@ impl From<embryo::Error> for Failure {
         let mut spawn = match error {
             embryo::Error::Spawn(spawn) => spawn,
             embryo::Error::Load(error) => return Self::not_loaded(&error),
+            embryo::Error::Cgroup(error) => {
+                let what = format!("cgroup: {}: {}", error.what, errno_text(&error.source));
+                let hint = error.hint.as_deref().map(with_options);
+                return Self { hint, ..Self::new(what) };
+            }
             other => return Self::new(other.to_string()),
         };
         let hint = spawn.hint.take().map(|hint| with_options(&hint));
@@ -122,7 +147,28 @@ impl From<embryo::Error> for Failure {
         let message = spawn.to_string();
         spawn.hint.clone_from(&hint);
         let status = launch_status(&spawn);
-        Self { status, message, hint, spawn: Some(spawn), reported: false }
+        Self { status, hint, spawn: Some(spawn), ..Self::new(message) }
+    }
+}
+
+impl From<embryo_job::Error> for Failure {
+    fn from(error: embryo_job::Error) -> Self {
+        let hint = error.hint().map(str::to_owned);
+        match error.into_library() {
+            Ok(error) => error.into(),
+            Err(error) => Self { hint, ..Self::new(error.to_string()) },
+        }
+    }
+}
+
+impl From<embryo_job::DocumentError> for Failure {
+    fn from(error: embryo_job::DocumentError) -> Self {
+        Self {
+            hint: error.hint().map(str::to_owned),
+            excerpt: error.excerpt().to_owned(),
+            at: error.at(),
+            ..Self::new(error.to_string())
+        }
     }
 }
 
@@ -130,6 +176,7 @@ impl From<embryo::Error> for Failure {
 fn with_options(hint: &str) -> String {
     hint.replace("ExecFlags::KEEP_OPEN", "--keep-image-open")
         .replace("shell_fallback, --shell", "--shell-fallback")
+        .replace("enable_controllers, --cgroup-enable", "--cgroup-enable")
 }
 
 const NOT_BY_LOAD: &str = "without --load the kernel runs the script";

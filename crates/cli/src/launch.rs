@@ -3,13 +3,15 @@
 //! It must never start the two in different ways: both end in the library's spawn.
 
 use crate::failure::Failure;
-use embryo::{Command, Load, Plan, Process, Pty, SpawnOptions};
+use embryo::{Command, Load, Op, Plan, Process, Pty, SpawnOptions};
+use embryo_job::Job;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 /// A child that could be started.
 pub(crate) enum Launch {
-    /// From options.
-    Described(Box<Command>),
+    /// From options, and perhaps a file.
+    Described(Box<Command>, Box<Job>),
     /// From a file.
     Saved(Plan, Vec<OwnedFd>),
 }
@@ -18,7 +20,7 @@ impl Launch {
     /// Its plan, and handles to what its slots stand for.
     pub(crate) fn plan(&self) -> Result<(Plan, Vec<OwnedFd>), Failure> {
         match self {
-            Self::Described(command) => Ok(command.plan()?),
+            Self::Described(command, _) => Ok(command.plan()?),
             Self::Saved(plan, grants) => {
                 let copies = grants.iter().map(OwnedFd::try_clone).collect::<Result<_, _>>();
                 let copies = copies.map_err(|e| Failure::io("cannot duplicate", "a grant", &e))?;
@@ -27,17 +29,25 @@ impl Launch {
         }
     }
 
+    /// The file that is named for what an op puts somewhere.
+    pub(crate) fn file_of(&self, op: &Op<'_>) -> Option<&Path> {
+        match self {
+            Self::Described(_, job) => job.file_of(op),
+            Self::Saved(..) => None,
+        }
+    }
+
     /// The program that is loaded instead of executed, if one is.
     pub(crate) fn loaded(&self) -> Result<Option<Load>, Failure> {
         match self {
-            Self::Described(command) if command.loads() => Ok(Some(command.program_to_load()?)),
+            Self::Described(command, _) if command.loads() => Ok(Some(command.program_to_load()?)),
             _ => Ok(None),
         }
     }
 
     /// Gives a described child this terminal for its own.
     pub(crate) fn give(&mut self, pty: &Pty) {
-        if let Self::Described(command) = self {
+        if let Self::Described(command, _) = self {
             command.pty(pty);
         }
     }
@@ -45,7 +55,7 @@ impl Launch {
     /// Starts it.
     pub(crate) fn spawn(&mut self, options: SpawnOptions) -> Result<Process, embryo::Error> {
         match self {
-            Self::Described(command) => command.spawn_options(options).spawn(),
+            Self::Described(command, _) => command.spawn_options(options).spawn(),
             Self::Saved(plan, grants) => {
                 let grants: Vec<BorrowedFd<'_>> = grants.iter().map(AsFd::as_fd).collect();
                 embryo::spawn_with(plan, &grants, options)

@@ -4,14 +4,13 @@
 //! [`embryo::Command`]. It must never make a process by other means.
 #![forbid(unsafe_code)]
 
-mod accounts;
 mod args;
+mod convert;
 mod describe;
 mod ending;
 mod examine;
 mod failure;
 mod generate;
-mod inherited;
 mod job;
 mod launch;
 mod output;
@@ -42,6 +41,9 @@ fn main() -> ExitCode {
         Action::Run(args) => run::run(&args),
         Action::Explain(args) => examine::explain(&args),
         Action::Check(args) => examine::check(&args),
+        Action::Convert(args) => convert::convert(&args),
+        Action::Schema => convert::schema(),
+        Action::Import(args) => convert::import(&args),
         Action::Doctor(args) => examine::doctor(&args),
         Action::Seccomp(args) => policies::run(&args.action),
         Action::Completions(args) => generate::completions(args.shell),

@@ -3,17 +3,18 @@
 //! It must never start anything when it was asked to explain or to save.
 
 use crate::args::RunArgs;
-use crate::describe::{describe, named, wanted};
+use crate::describe::overlay;
 use crate::failure::{Failure, NOT_FOUND};
-use crate::inherited::Inherited;
 use crate::launch::Launch;
 use crate::pty::Relay;
+use crate::saved::{self, Found};
 use crate::supervise::{Limits, Supervisor};
 use crate::terminal::Terminal;
 use crate::value::Source;
 use crate::watch::Watch;
-use crate::{ending, output, saved};
-use embryo::{Pty, SpawnOptions};
+use crate::{ending, output};
+use embryo::{Plan, Pty, SpawnOptions};
+use embryo_job::{Callers, Document, Error, Job};
 use rustix::fd::{AsRawFd, OwnedFd};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -21,23 +22,28 @@ use std::time::Instant;
 
 /// Does what the options say; returns the status to exit with.
 pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
-    // Before anything is opened, or a free number would be one of our own.
-    let granted = args.grant.iter().filter_map(|grant| match grant.source {
-        Source::Fd(fd) => Some(fd),
-        Source::File(..) => None,
-    });
     let looking = args.explain || args.save.is_some();
-    let inherited = Inherited::take(wanted(args).chain(granted))?.looking(looking);
     if args.json && !looking && args.trace.is_none() {
         return Err(Failure::new("--json needs --explain or --trace"));
     }
     if looking && args.trace.is_some() {
         return Err(Failure::new("--trace runs the program; --explain and --save do not"));
     }
-    let mut launch = match &args.plan {
-        Some(file) if args.explain => return explain_saved(file, args.json),
-        Some(file) => saved::load(file, &args.grant, &inherited)?,
-        None => Launch::Described(Box::new(describe(args, &inherited)?)),
+    let mut launch = match args.plan.as_deref().map(saved::read).transpose()? {
+        Some(Found::Plan(plan)) => {
+            if let Some(option) = &args.beside {
+                return Err(Failure::new(format!(
+                    "this plan describes the whole child, so {option} cannot be added to it"
+                ))
+                .hint("a job in TOML takes options"));
+            }
+            if looking {
+                return look_at(args, &plan);
+            }
+            filled(args, plan)?
+        }
+        Some(Found::Job(job, document)) => described(args, *job, Some(&document))?,
+        None => described(args, Job::default(), None)?,
     };
     if looking && args.child.pty {
         // One that nobody will use.
@@ -48,8 +54,55 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
     if looking { look(args, &launch) } else { start(args, launch) }
 }
 
-fn explain_saved(file: &Path, json: bool) -> Result<u8, Failure> {
-    output::explain(&saved::read(file)?, &[], None, json)?;
+/// A plan with its slots filled.
+fn filled(args: &RunArgs, plan: Plan) -> Result<Launch, Failure> {
+    // Before anything is opened, or a free number would be one of our own.
+    let granted = args.grant.iter().filter_map(|grant| match grant.source {
+        Source::Fd(fd) => Some(fd),
+        Source::File(..) => None,
+    });
+    saved::load(plan, &args.grant, &Callers::take(granted)?)
+}
+
+/// A job with what the options say of it.
+fn described(args: &RunArgs, job: Job, document: Option<&Document>) -> Result<Launch, Failure> {
+    if let Some(grant) = args.grant.first() {
+        let message = format!("a job has no slot {}: it names what it is granted", grant.slot);
+        return Err(Failure::new(message).hint("--fd grants a descriptor"));
+    }
+    let file = job.clone();
+    let mut job = job;
+    overlay(args, &mut job)?;
+    let looking = args.explain || args.save.is_some();
+    let described = described_by(&job, looking);
+    let described = described.map_err(|error| match document {
+        Some(document) if same_key(&file, &job) => Failure::from(document.locate(&error)),
+        _ => Failure::from(error),
+    });
+    Ok(Launch::Described(described?, Box::new(job)))
+}
+
+fn described_by(job: &Job, looking: bool) -> Result<Box<embryo::Command>, Error> {
+    // Before anything is opened, or a free number would be one of our own.
+    let callers = Callers::take(job.descriptors())?.looking(looking);
+    Ok(Box::new(job.command_with(&callers)?))
+}
+
+/// Whether the options left the job as the file has it, but for more arguments.
+fn same_key(file: &Job, job: &Job) -> bool {
+    let mut job = job.clone();
+    job.args.clone_from(&file.args);
+    job == *file
+}
+
+/// Prints or writes a plan from a file, whose slots are anybody's.
+fn look_at(args: &RunArgs, plan: &Plan) -> Result<u8, Failure> {
+    if let Some(file) = &args.save {
+        saved::write(file, plan.as_bytes())?;
+    }
+    if args.explain {
+        output::explain(plan, &[], None, args.json)?;
+    }
     Ok(0)
 }
 
@@ -57,18 +110,28 @@ fn explain_saved(file: &Path, json: bool) -> Result<u8, Failure> {
 fn look(args: &RunArgs, launch: &Launch) -> Result<u8, Failure> {
     let (plan, grants) = launch.plan()?;
     if let Some(file) = &args.save {
-        saved::write(file, &plan)?;
+        saved::write(file, plan.as_bytes())?;
     }
     if args.explain {
-        let object = |(slot, grant)| {
-            let uses = saved::uses(&plan, slot);
-            let named = uses.iter().find_map(|op| named(&args.child, op));
-            named.map(Path::to_owned).or_else(|| object(grant))
-        };
-        let objects: Vec<Option<PathBuf>> = (0..).zip(&grants).map(object).collect();
-        output::explain(&plan, &objects, launch.loaded()?.as_ref(), args.json)?;
+        explain(launch, &plan, &grants, args.json)?;
     }
     Ok(0)
+}
+
+/// Prints the plan of what is described, with what its slots stand for.
+pub(crate) fn explain(
+    launch: &Launch,
+    plan: &Plan,
+    grants: &[OwnedFd],
+    json: bool,
+) -> Result<(), Failure> {
+    let object = |(slot, grant)| {
+        let uses = saved::uses(plan, slot);
+        let named = uses.iter().find_map(|op| launch.file_of(op));
+        named.map(Path::to_owned).or_else(|| object(grant))
+    };
+    let objects: Vec<Option<PathBuf>> = (0..).zip(grants).map(object).collect();
+    output::explain(plan, &objects, launch.loaded()?.as_ref(), json)
 }
 
 /// What a descriptor refers to, as /proc names it.
@@ -94,6 +157,7 @@ fn start(args: &RunArgs, mut launch: Launch) -> Result<u8, Failure> {
     // A child with a terminal of its own never has ours.
     let terminal = if relay.is_none() { Terminal::of_session() } else { None };
     let watch = Watch::start()?;
+    let parent = if args.child.cgroup.die_with_parent { parent()? } else { None };
     let begun = Instant::now();
     let spawned = launch.spawn(options);
     let process = match trace {
@@ -106,8 +170,22 @@ fn start(args: &RunArgs, mut launch: Launch) -> Result<u8, Failure> {
     let _ = embryo_syscall::set_mask(0);
     let limits = Limits { timeout: args.timeout, kill_after: args.kill_after };
     drop(launch);
-    let ended = Supervisor::new(process, watch, terminal, relay, limits).wait()?;
+    let supervisor = Supervisor::new(process, watch, terminal, relay, limits);
+    let ended = supervisor.end_with(parent).wait()?;
     Ok(ending::status(ended, args.signal_as_status))
+}
+
+/// Who started embryo; nobody that can be named if that is outside the pid namespace.
+fn parent() -> Result<Option<OwnedFd>, Failure> {
+    let Some(pid) = rustix::process::getppid() else { return Ok(None) };
+    let opened = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty());
+    // Another one by now: it is gone, and nobody is to be started any more.
+    if rustix::process::getppid() != Some(pid) || matches!(opened, Err(rustix::io::Errno::SRCH)) {
+        return Err(Failure::new("the parent has ended already"));
+    }
+    let opened =
+        opened.map_err(|errno| Failure::io("cannot watch", "the parent", &errno.into()))?;
+    Ok(Some(opened))
 }
 
 /// What a program that is not found was probably meant to be.

@@ -1,35 +1,70 @@
-//! Encoded plans in files, and what fills their slots.
+//! Files that hold a job or a plan, and what fills a plan's slots.
 //!
 //! It must never read more than a plan may have, nor fill a slot with what was not asked for.
 
-use crate::describe::open;
 use crate::failure::Failure;
-use crate::inherited::Inherited;
 use crate::launch::Launch;
 use crate::value::SlotGrant;
-use embryo::{Op, Plan, PlanError, Slot};
+use embryo::{ArgText, Op, Plan, PlanError, Slot};
+use embryo_job::{Callers, Content, Document, DocumentError, Job, open};
 use rustix::fd::{AsFd, OwnedFd};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
 /// What a file turned out to hold.
-pub(crate) type Checked = Result<Plan, PlanError>;
+pub(crate) enum Found {
+    /// A plan, encoded or op by op.
+    Plan(Plan),
+    /// A job, and the file to show its mistakes in.
+    Job(Box<Job>, Box<Document>),
+}
 
-/// Reads a file and checks it.
+/// Why it holds neither.
+pub(crate) enum Wrong {
+    /// Encoded, and no plan.
+    Plan(PlanError),
+    /// A mistake in a text.
+    Text(DocumentError),
+}
+
+/// What a file holds, or why nothing.
+pub(crate) type Checked = Result<Found, Wrong>;
+
+/// Reads a file and looks what it holds.
 pub(crate) fn check(file: &Path) -> Result<Checked, Failure> {
     let bytes = bytes(file).map_err(|e| Failure::io("cannot read", file.display(), &e))?;
-    Ok(Plan::from_bytes(bytes))
+    if is_encoded(&bytes) {
+        return Ok(Plan::from_bytes(bytes).map(Found::Plan).map_err(Wrong::Plan));
+    }
+    let document = Document::parse(file.to_string_lossy(), bytes, None);
+    Ok(document.map_err(Wrong::Text).and_then(|document| match document.content() {
+        Content::Job(job) => Ok(Found::Job(job.clone(), Box::new(document))),
+        Content::Exact(exact) => {
+            let plan = exact.plan().map_err(|error| Wrong::Text(document.locate(&error)));
+            plan.map(Found::Plan)
+        }
+    }))
 }
 
-/// Reads a plan.
-pub(crate) fn read(file: &Path) -> Result<Plan, Failure> {
-    check(file)?.map_err(|error| refused(file, &error))
+/// Reads a job or a plan.
+pub(crate) fn read(file: &Path) -> Result<Found, Failure> {
+    check(file)?.map_err(|wrong| refused(file, wrong))
 }
 
-/// What to say of a file that holds no plan.
-pub(crate) fn refused(file: &Path, error: &PlanError) -> Failure {
-    Failure::new(format!("{}: {error}", file.display()))
+/// What to say of a file that holds neither.
+pub(crate) fn refused(file: &Path, wrong: Wrong) -> Failure {
+    match wrong {
+        Wrong::Plan(error) => Failure::new(format!("{}: {error}", file.display())),
+        Wrong::Text(error) => error.into(),
+    }
+}
+
+/// No text has a NUL, and an encoded plan begins with few others than its magic.
+fn is_encoded(bytes: &[u8]) -> bool {
+    let magic = embryo_plan::MAGIC;
+    let begun = !bytes.is_empty() && magic.starts_with(&bytes[..bytes.len().min(magic.len())]);
+    begun || bytes.starts_with(&magic) || bytes.contains(&0)
 }
 
 fn bytes(file: &Path) -> io::Result<Vec<u8>> {
@@ -44,28 +79,23 @@ fn bytes(file: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Writes a plan.
-pub(crate) fn write(file: &Path, plan: &Plan) -> Result<(), Failure> {
+/// Writes a file; `-` is standard output.
+pub(crate) fn write(file: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let written = match file == Path::new("-") {
-        true => io::stdout().write_all(plan.as_bytes()),
-        false => std::fs::write(file, plan.as_bytes()),
+        true => io::stdout().write_all(bytes),
+        false => std::fs::write(file, bytes),
     };
     written.map_err(|error| Failure::io("cannot write", file.display(), &error))
 }
 
-/// Reads a plan and fills its slots.
-pub(crate) fn load(
-    file: &Path,
-    grants: &[SlotGrant],
-    inherited: &Inherited,
-) -> Result<Launch, Failure> {
-    let plan = read(file)?;
+/// Fills the slots of a plan.
+pub(crate) fn load(plan: Plan, grants: &[SlotGrant], callers: &Callers) -> Result<Launch, Failure> {
     let slots = plan.as_plan().slots();
     if let Some(grant) = grants.iter().find(|grant| grant.slot >= slots) {
         let count = if slots == 1 { "1 slot".into() } else { format!("{slots} slots") };
         return Err(Failure::new(format!("the plan has no slot {}: it has {count}", grant.slot)));
     }
-    let filled = (0..slots).map(|slot| fill(&plan, slot, grants, inherited));
+    let filled = (0..slots).map(|slot| fill(&plan, slot, grants, callers));
     let filled = filled.collect::<Result<_, _>>()?;
     Ok(Launch::Saved(plan, filled))
 }
@@ -74,10 +104,10 @@ fn fill(
     plan: &Plan,
     slot: u32,
     grants: &[SlotGrant],
-    inherited: &Inherited,
+    callers: &Callers,
 ) -> Result<OwnedFd, Failure> {
     if let Some(grant) = grants.iter().rfind(|grant| grant.slot == slot) {
-        return open(&grant.source, inherited);
+        return Ok(open(&grant.source, callers)?);
     }
     let uses = uses(plan, slot);
     let own = uses.iter().find_map(|op| match op {
@@ -109,19 +139,13 @@ pub(crate) fn uses(plan: &Plan, slot: u32) -> Vec<Op<'_>> {
 }
 
 fn slot_of(op: &Op<'_>) -> Option<Slot> {
-    match *op {
-        Op::ControllingTty { slot }
-        | Op::Foreground { slot }
-        | Op::PutFd { slot, .. }
-        | Op::ChrootSlot { slot }
-        | Op::ChdirSlot { slot }
-        | Op::MapSlot { slot, .. }
-        | Op::WriteSlot { slot, .. }
-        | Op::ReadSlot { slot, .. }
-        | Op::ExecSlot { slot, .. } => Some(slot),
-        Op::Mount(op) => op.slot(),
-        _ => None,
-    }
+    let mut slot = None;
+    op.fields(&mut |_, value| {
+        if let ArgText::Slot(used) = value {
+            slot = Some(used);
+        }
+    });
+    slot
 }
 
 /// What a grant is for, in words.

@@ -14,7 +14,7 @@ use crate::watch::{
 use embryo::Process;
 use embryo_syscall::{getpgid, getpgrp, getsid};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fd::AsFd;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, getpid, kill_process, kill_process_group, waitid,
 };
@@ -58,6 +58,8 @@ pub(crate) struct Supervisor {
     kill_after: Option<Duration>,
     kill_at: Option<Instant>,
     timed_out: bool,
+    /// Who started embryo, if the child is to end with it.
+    parent: Option<OwnedFd>,
     ended: Option<Ended>,
 }
 
@@ -81,8 +83,15 @@ impl Supervisor {
             kill_after: limits.kill_after,
             kill_at: None,
             timed_out: false,
+            parent: None,
             ended: None,
         }
+    }
+
+    /// Has the child end when this process's parent does.
+    pub(crate) fn end_with(mut self, parent: Option<OwnedFd>) -> Self {
+        self.parent = parent;
+        self
     }
 
     /// Waits for the child's end.
@@ -110,6 +119,7 @@ impl Supervisor {
                 continue;
             }
             self.keep_time();
+            self.look_after_parent();
             self.sleep();
         }
     }
@@ -119,6 +129,10 @@ impl Supervisor {
         if self.ended.is_none() {
             let ended = if self.timed_out { Ended::TimedOut } else { Ended::Itself };
             self.ended = self.process.try_wait()?.map(ended);
+            if self.ended.is_some() {
+                // Until nobody of its family is left.
+                let _ = self.process.wait();
+            }
         }
         Ok(self.ended)
     }
@@ -149,6 +163,8 @@ impl Supervisor {
         if self.ended.is_none() {
             fds.push(PollFd::from_borrowed_fd(self.process.pidfd(), PollFlags::IN));
         }
+        let parent = self.parent.as_ref().map(AsFd::as_fd);
+        fds.extend(parent.map(|parent| PollFd::from_borrowed_fd(parent, PollFlags::IN)));
         // An interruption is a signal, and those are looked at next.
         let done = poll(&mut fds, left.as_ref());
         let found: Vec<PollFlags> = fds.iter().skip(1).map(PollFd::revents).collect();
@@ -157,6 +173,15 @@ impl Supervisor {
             && let Asked::Suspend(group) = relay.carry(&found)
         {
             self.suspend(group);
+        }
+    }
+
+    fn look_after_parent(&mut self) {
+        let Some(parent) = &self.parent else { return };
+        let mut fds = [PollFd::from_borrowed_fd(parent.as_fd(), PollFlags::IN)];
+        if poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) == Ok(1) {
+            self.parent = None;
+            let _ = self.process.kill();
         }
     }
 

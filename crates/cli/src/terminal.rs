@@ -3,12 +3,11 @@
 //!
 //! It must never take the terminal from somebody else's process group.
 
-use crate::failure::Failure;
 use embryo_syscall::getpgrp;
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Pid;
-use rustix::termios::{isatty, tcgetpgrp, tcsetpgrp};
+use rustix::termios::{tcgetpgrp, tcsetpgrp};
 
 /// The terminal of this session.
 pub(crate) struct Terminal {
@@ -60,15 +59,4 @@ impl Terminal {
         let _ = tcsetpgrp(&self.tty, group);
         let _ = embryo_syscall::set_mask(mask);
     }
-}
-
-/// The terminal of this process: the first standard stream that is one.
-pub(crate) fn own(option: &str) -> Result<OwnedFd, Failure> {
-    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
-    let streams = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
-    let Some(tty) = streams.into_iter().find(|stream| isatty(stream)) else {
-        return Err(Failure::new(format!("{option}: no standard stream is a terminal")));
-    };
-    tty.try_clone_to_owned()
-        .map_err(|error| Failure::io("cannot duplicate", "the terminal", &error))
 }

@@ -2,36 +2,36 @@
 //!
 //! It must never exit with clap's own status: 2 is something that a program may mean.
 
-use crate::args::{ChildArgs, Cli, ConfineArgs};
+use crate::args::{Action, ChildArgs, Cli, ConfineArgs};
 use crate::failure::{FAILED, Failure};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Args, Command, CommandFactory, FromArgMatches};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches};
 use std::process::ExitCode;
 
 /// Parses the command line.
 pub(crate) fn parse() -> Result<Cli, clap::Error> {
     let mut command = Cli::command();
     let matches = command.try_get_matches_from_mut(std::env::args_os())?;
-    match matches.subcommand_matches("run").and_then(plan_and_more) {
-        // clap would name every option that could have been the one.
-        Some(option) => Err(command.error(
-            ErrorKind::ArgumentConflict,
-            format!("--plan describes the whole child, so {option} cannot be added to it"),
-        )),
-        None => Cli::from_arg_matches(&matches),
+    let beside = matches.subcommand_matches("run").and_then(plan_and_more);
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    if let Action::Run(run) = &mut cli.action {
+        run.beside = beside;
     }
+    Ok(cli)
 }
 
 /// An option that describes the child beside a plan that does.
 fn plan_and_more(run: &ArgMatches) -> Option<String> {
     run.value_source("plan")?;
-    // Not by their groups: one with another in it has no options, for clap.
-    let describing = ConfineArgs::augment_args(ChildArgs::augment_args(Command::new("child")));
-    let given = describing.get_arguments().find(|option| {
-        run.value_source(option.get_id().as_str()) == Some(ValueSource::CommandLine)
-    })?;
-    Some(given.get_long().map_or("a program".to_owned(), |name| format!("--{name}")))
+    // Not the groups of clap: one that has further options flattened into it has no members.
+    let described = ChildArgs::augment_args(clap::Command::new("run"));
+    let described = ConfineArgs::augment_args(described);
+    let given = |arg: &&clap::Arg| {
+        run.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine)
+    };
+    let given = described.get_arguments().find(given)?;
+    Some(given.get_long().map_or("a program".to_owned(), |option| format!("--{option}")))
 }
 
 /// Prints it, and says what to exit with.

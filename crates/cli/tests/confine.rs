@@ -191,7 +191,11 @@ fn ports_scopes_and_versions_by_options() {
 
 #[test]
 fn beside_a_plan_they_are_refused() {
-    let error = embryo(&["run", "--plan", "x", "--landlock-ro", "/"]).fails(125);
+    let dir = embryo_tests::tempdir();
+    let plan = dir.path().join("plan");
+    let plan = plan.to_str().expect("its name is text");
+    embryo(&["run", "--save", plan, "true"]).ok();
+    let error = embryo(&["run", "--plan", plan, "--landlock-ro", "/"]).fails(125);
     assert!(error.contains("--landlock-ro cannot be added"), "{error}");
     let doctor = embryo(&["doctor"]).ok();
     for part in ["Landlock", "seccomp listener", "seccomp kill-process"] {

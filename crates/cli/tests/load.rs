@@ -256,7 +256,6 @@ fn what_takes_exec_is_refused() {
         &["--no-aslr"],
         &["--personality", "0"],
         &["--save", "/tmp/never-written"],
-        &["--plan", "/dev/null"],
         &["--exec-fd", "/bin/true", "--keep-image-open"],
     ] {
         let ran = embryo(&[&["run", "--load"], option, &["--", "true"]].concat());

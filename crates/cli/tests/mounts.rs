@@ -89,11 +89,16 @@ fn what_is_misused_is_said_so_and_nothing_runs() {
 
 #[test]
 fn a_plan_excludes_them_by_name() {
+    let plan = std::env::temp_dir().join(format!("embryo-mounts-{}.plan", std::process::id()));
+    let path = plan.to_str().expect("it is text");
+    let saved = embryo(&["run", "--save", path, "--", "true"]);
+    assert_eq!(saved.code, Some(0), "{}", saved.err);
     for option in ["--tmpfs", "--unmount"] {
-        let ran = embryo(&["run", option, "/a", "--plan", "/dev/null"]);
+        let ran = embryo(&["run", option, "/a", "--plan", path]);
         assert_eq!(ran.code, Some(125), "{}", ran.err);
         assert!(ran.err.contains(&format!("so {option} cannot be added")), "{}", ran.err);
     }
+    std::fs::remove_file(&plan).expect("it was just written");
 }
 
 /// Mount points with their attributes, and what stands in the root, side by side.

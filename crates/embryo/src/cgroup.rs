@@ -7,7 +7,7 @@
 mod figures;
 mod limits;
 
-use crate::error::Error;
+use crate::error::{CgroupError, Error};
 use crate::guardian::{Guardian, Orders, Refused};
 use crate::spawn::SpawnOptions;
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -159,7 +159,14 @@ impl Cgroup {
         }
     }
 
-    /// Kills and removes it without waiting for that.
+    /// Has it killed and removed.
+    pub(crate) fn end_soon(&self) {
+        if let Some(guardian) = &self.guardian {
+            guardian.end_soon();
+        }
+    }
+
+    /// The same, without anybody to ask what came of it.
     pub(crate) fn end_behind(mut self) {
         if let Some(guardian) = self.guardian.take() {
             guardian.end_behind();
@@ -302,7 +309,7 @@ fn hint_of_writing(errno: Errno) -> Option<String> {
 }
 
 fn error(what: String, errno: Errno, hint: Option<String>) -> Error {
-    Error::Cgroup { what, hint, source: io::Error::from(errno) }
+    CgroupError::of(what, errno.into(), hint)
 }
 
 /// A name that nobody else has made up.

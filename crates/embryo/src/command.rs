@@ -742,7 +742,7 @@ impl Command {
             return expanded.launch_default(defaults);
         }
         let keeper = self.keeper()?;
-        let prepared = self.prepare(defaults, keeper.as_ref())?;
+        let prepared = self.prepare(defaults, keeper.as_deref())?;
         let grants: Vec<BorrowedFd<'_>> = prepared.grants.iter().map(AsFd::as_fd).collect();
         let mut launching = match (&self.hatchery, self.load) {
             (_, true) => Launching::started(loaded::spawn(&prepared.plan, &grants, self.options)?),

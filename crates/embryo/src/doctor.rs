@@ -1,7 +1,9 @@
 //! What this kernel and this user can do, found out by trying it on a child where that is possible.
 
+mod cgroup;
 mod mounts;
 mod namespaces;
+mod privilege;
 
 use crate::spawn::{SpawnOptions, spawn_with};
 use crate::{Error, ExecFlags, FilterFlags, Keep, Op, Plan};
@@ -40,6 +42,8 @@ impl Doctor {
     pub fn examine() -> Self {
         let mut abilities = kernel_abilities();
         abilities.extend(op_abilities());
+        abilities.extend(privilege::abilities());
+        abilities.extend(cgroup::abilities());
         abilities.extend(confine::abilities());
         abilities.extend(namespaces::abilities());
         abilities.extend(mounts::abilities());

@@ -54,15 +54,8 @@ pub enum Error {
         source: io::Error,
     },
     /// A cgroup could not be made or used, and there is no child.
-    #[error("cgroup: {what}: {source}{}", hint.as_ref().map(|hint| format!(" (hint: {hint})")).unwrap_or_default())]
-    Cgroup {
-        /// What was being done, with the directory or file.
-        what: String,
-        /// What to do about it, where that is known.
-        hint: Option<String>,
-        /// What the kernel answered, or would.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Cgroup(#[from] Box<CgroupError>),
     /// The child was reaped by somebody else, and this kernel does not tell how it ended.
     #[error(
         "process {pid} was reaped elsewhere (a wait for any child, or an ignored SIGCHLD); \
@@ -81,6 +74,33 @@ pub enum Error {
         source: io::Error,
     },
 }
+
+/// What went wrong with a cgroup.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct CgroupError {
+    /// What was being done, with the directory or file.
+    pub what: String,
+    /// What to do about it, where that is known.
+    pub hint: Option<String>,
+    /// What the kernel answered, or would.
+    pub source: io::Error,
+}
+
+impl CgroupError {
+    pub(crate) fn of(what: String, source: io::Error, hint: Option<String>) -> Error {
+        Error::Cgroup(Box::new(Self { what, hint, source }))
+    }
+}
+
+impl fmt::Display for CgroupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cgroup: {}: {}", self.what, io_text(&self.source))?;
+        self.hint.as_ref().map_or(Ok(()), |hint| write!(f, " (hint: {hint})"))
+    }
+}
+
+impl std::error::Error for CgroupError {}
 
 impl Error {
     /// Wraps an error of `what`.
@@ -109,9 +129,8 @@ impl Error {
             },
             Error::Spawn(error) => error.kind(),
             Error::Reaped { .. } => io::ErrorKind::NotFound,
-            Error::Io { source, .. }
-            | Error::Hatchery { source, .. }
-            | Error::Cgroup { source, .. } => source.kind(),
+            Error::Cgroup(error) => error.source.kind(),
+            Error::Io { source, .. } | Error::Hatchery { source, .. } => source.kind(),
         }
     }
 
@@ -120,14 +139,13 @@ impl Error {
     pub fn raw_os_error(&self) -> Option<i32> {
         match self {
             Error::Spawn(error) => Some(i32::from(error.fault.errno)),
+            Error::Cgroup(error) => error.source.raw_os_error(),
             #[cfg(feature = "landlock")]
             Error::Landlock(error) => match &**error {
                 crate::landlock::LandlockError::Path { errno, .. } => Some(*errno),
                 _ => None,
             },
-            Error::Io { source, .. }
-            | Error::Hatchery { source, .. }
-            | Error::Cgroup { source, .. } => source.raw_os_error(),
+            Error::Io { source, .. } | Error::Hatchery { source, .. } => source.raw_os_error(),
             Error::Load(error) => match &error.reason {
                 NotLoadable::Io(source) | NotLoadable::Directory(_, source) => {
                     source.raw_os_error()
@@ -252,6 +270,14 @@ impl SpawnError {
 
     fn os_error(&self) -> io::Error {
         io::Error::from_raw_os_error(i32::from(self.fault.errno))
+    }
+}
+
+/// The same for an error of the standard library's, which may not be the kernel's.
+fn io_text(error: &io::Error) -> String {
+    match error.raw_os_error().and_then(|errno| u16::try_from(errno).ok()) {
+        Some(errno) => errno_text(errno),
+        None => error.to_string(),
     }
 }
 

@@ -126,7 +126,12 @@ impl Guardian {
         self.leave();
     }
 
-    /// Has it do its work now, and does not wait for that.
+    /// Has it do its work now.
+    pub(crate) fn end_soon(&self) {
+        self.tell(Order::End);
+    }
+
+    /// The same, without anybody to ask what came of it.
     pub(crate) fn end_behind(mut self) {
         self.tell(Order::End);
         self.leave();

@@ -5,7 +5,9 @@
 
 use crate::error::{Cause, Fault};
 use embryo_interp::Step;
-use embryo_plan::{ArgText, ConfineOp, FilterFlags, MountOp, Op, Plan, Slot};
+use embryo_plan::{
+    ArgText, CgroupOp, ConfineOp, FilterFlags, MountOp, Op, Plan, PrivilegeOp, Slot,
+};
 use embryo_syscall::{self as sys, Errno};
 use object::elf::{FileHeader32, FileHeader64};
 use object::read::elf::{FileHeader, ProgramHeader};
@@ -526,6 +528,18 @@ fn general_hint(op: &Op<'_>, errno: Errno) -> Option<&'static str> {
         (Op::StartRegs { .. }, Errno::BUSY) => {
             "the page of the last instructions lies in a range that is to go away"
         }
+        (Op::Privilege(op), errno) => privilege_hint(op, errno)?,
+        (Op::Cgroup(op), errno) => cgroup_hint(op, errno)?,
+        (Op::CoreScheduling, Errno::INVAL) => {
+            "this kernel has no core scheduling (Linux 5.14, CONFIG_SCHED_CORE)"
+        }
+        (Op::CoreScheduling, Errno::NODEV) => "no core of this machine runs two threads at a time",
+        (Op::MemoryPolicy { .. }, Errno::INVAL) => {
+            "none of these nodes is there and allowed, or this kernel lacks the mode"
+        }
+        (Op::MemoryPolicy { .. }, Errno::NOSYS) => {
+            "this kernel has no memory policies (CONFIG_NUMA)"
+        }
         (Op::Confine(ConfineOp::Landlock { .. }), Errno::PERM) => {
             "Landlock needs no-new-privs in the plan, or CAP_SYS_ADMIN"
         }
@@ -551,6 +565,65 @@ fn general_hint(op: &Op<'_>, errno: Errno) -> Option<&'static str> {
             "the process is under a filter that has a listener already, and there can be one alone"
         }
         (_, Errno::NOSYS) => "this kernel, or a seccomp filter, lacks the system call",
+        _ => return None,
+    })
+}
+
+fn privilege_hint(op: &PrivilegeOp<'_>, errno: Errno) -> Option<&'static str> {
+    Some(match (op, errno) {
+        (PrivilegeOp::BoundingSet { .. }, Errno::PERM) => {
+            "it takes CAP_SETPCAP, which a new user namespace gives; no-new-privs keeps an exec from \
+             giving anything without it"
+        }
+        (PrivilegeOp::Securebits { .. }, Errno::PERM) => {
+            "they take CAP_SETPCAP, and none of them may be locked"
+        }
+        (PrivilegeOp::KeepCapabilities, Errno::PERM) => "keep_caps_locked is set",
+        (PrivilegeOp::Capabilities { .. }, Errno::PERM) => {
+            "it has not all of those, having lost them with uid 0 (keep-capabilities would keep them) or \
+             never had them, or what is to be inheritable is not in the bounding set"
+        }
+        (PrivilegeOp::Ambient { .. }, Errno::PERM) => {
+            "each has to be permitted and inheritable, and no_cap_ambient_raise not set"
+        }
+        (PrivilegeOp::Ambient { .. }, Errno::INVAL) => "this kernel knows no such capability",
+        (PrivilegeOp::SessionKeyring { .. }, Errno::ACCES) => {
+            "the keyring of this name may not be searched by this user"
+        }
+        (PrivilegeOp::SessionKeyring { .. }, _) if errno == Errno::new(122) => {
+            "the user has as many keys as kernel.keys.maxkeys allows"
+        }
+        (PrivilegeOp::SessionKeyring { .. }, Errno::NOSYS) => {
+            "this kernel has no keyrings (CONFIG_KEYS), or a container's filter refuses keyctl(2)"
+        }
+        (PrivilegeOp::Mdwe, Errno::INVAL) => "it takes Linux 6.3",
+        (PrivilegeOp::ThpDisable { except_advised: true }, Errno::INVAL) => "it takes Linux 6.18",
+        _ => return None,
+    })
+}
+
+fn cgroup_hint(op: &CgroupOp, errno: Errno) -> Option<&'static str> {
+    Some(match (op, errno) {
+        (CgroupOp::Join { .. }, Errno::NOENT | Errno::NODEV) => {
+            "it is no cgroup of version 2, or was removed meanwhile"
+        }
+        (CgroupOp::Join { .. }, Errno::NOTDIR) => "it is no directory",
+        (CgroupOp::Join { .. }, Errno::BUSY) => {
+            "it has controllers enabled for cgroups below it (cgroup.subtree_control), so no process may \
+             be in it"
+        }
+        (CgroupOp::Join { .. }, Errno::OPNOTSUPP) => {
+            "it is threaded, or one above is, and takes no whole process"
+        }
+        (CgroupOp::Join { .. }, Errno::ACCES | Errno::PERM) => {
+            "it is not delegated to this user, or the caller is not below the cgroup that is: nobody \
+             but root moves a process in from outside"
+        }
+        (CgroupOp::Join { .. }, Errno::AGAIN) => "pids.max of it, or of one above, is reached",
+        (CgroupOp::Tie { .. }, Errno::PIPE | Errno::CONNRESET) => {
+            "its guardian was killed, or has too many to guard"
+        }
+        (CgroupOp::Tie { .. }, _) if errno == Errno::new(88) => "it is no guardian's socket",
         _ => return None,
     })
 }

@@ -32,7 +32,7 @@ pub struct Launching {
     pub(crate) stdio: Stdio,
     pub(crate) kill_on_drop: bool,
     /// What the child is guarded by: dropped last, so that the child is dead by then.
-    pub(crate) keeper: Option<Keeper>,
+    pub(crate) keeper: Option<Box<Keeper>>,
 }
 
 /// The caller's ends of the pipes that a command asked for.
@@ -45,7 +45,7 @@ pub(crate) struct Stdio {
 
 enum State {
     Sent(Flight),
-    Started(Process),
+    Started(Box<Process>),
     /// The outcome was given out.
     Over,
 }
@@ -105,7 +105,7 @@ impl Launching {
 
     /// It was made directly, and is a process already.
     pub(crate) fn started(process: Process) -> Self {
-        Self::new(State::Started(process))
+        Self::new(State::Started(Box::new(process)))
     }
 
     fn new(state: State) -> Self {
@@ -194,7 +194,7 @@ impl Launching {
         };
         let mut process = match (std::mem::replace(&mut self.state, State::Over), end) {
             (State::Sent(flight), Some(end)) => flight.land(end)?,
-            (State::Started(process), _) => process,
+            (State::Started(process), _) => *process,
             _ => return Ok(None),
         };
         let Stdio { stdin, stdout, stderr } = std::mem::take(&mut self.stdio);

@@ -112,7 +112,7 @@ pub use embryo_plan::{
     capability_name, check_filter, errno_name, filter_outcome, memory_policy_name, resource_name,
     sched_policy_name, securebit_name, signal_name,
 };
-pub use error::{Cause, Error, Fault, SpawnError};
+pub use error::{Cause, CgroupError, Error, Fault, SpawnError};
 pub use hatchery::{Hatchery, HatcheryBuilder, WhenEmpty};
 #[cfg(feature = "landlock")]
 pub use landlock::{

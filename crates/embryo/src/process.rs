@@ -2,7 +2,7 @@
 
 use crate::cgroup::{Cgroup, CgroupFigures};
 use crate::command::Keeper;
-use crate::error::{Error, errno_text};
+use crate::error::{CgroupError, Error, errno_text};
 use crate::guarded::AsRaw;
 use crate::listener::Listener;
 use crate::moving::{Below, StatusLine, Told};
@@ -70,8 +70,8 @@ pub struct Process {
     below: Below,
     ended: Option<Ended>,
     kill_on_drop: bool,
-    keeper: Option<Keeper>,
-    figures: Option<CgroupFigures>,
+    keeper: Option<Box<Keeper>>,
+    figures: Option<Box<CgroupFigures>>,
     report: LaunchReport,
     pub(crate) listener: Option<Listener>,
 }
@@ -95,7 +95,7 @@ impl Process {
     }
 
     /// Ties it to what guards it.
-    pub(crate) fn keep_with(&mut self, keeper: Option<Keeper>) -> &mut Self {
+    pub(crate) fn keep_with(&mut self, keeper: Option<Box<Keeper>>) -> &mut Self {
         self.keeper = keeper;
         self
     }
@@ -173,6 +173,7 @@ impl Process {
     pub fn wait(&mut self) -> Result<ExitStatus, Error> {
         drop(self.stdin.take());
         if let Some(ended) = self.ended {
+            self.keeper = None;
             return Ok(ended.status);
         }
         loop {
@@ -191,7 +192,7 @@ impl Process {
     /// What everybody in its own cgroup has used: so far, or until its end. `None` if it has none.
     #[must_use]
     pub fn cgroup_figures(&self) -> Option<CgroupFigures> {
-        self.figures.or_else(|| self.cgroup().map(Cgroup::figures))
+        self.figures.as_deref().copied().or_else(|| self.cgroup().map(Cgroup::figures))
     }
 
     /// Kills it and its whole family: everybody in the cgroup that was made for it.
@@ -202,11 +203,11 @@ impl Process {
         match self.cgroup() {
             Some(cgroup) => cgroup.kill(),
             None if self.ended.is_some() => Ok(()),
-            None => Err(Error::Cgroup {
-                what: "the child has no cgroup of its own".to_owned(),
-                hint: Some("Command::transient_cgroup makes one".to_owned()),
-                source: rustix::io::Errno::NOTSUP.into(),
-            }),
+            None => Err(CgroupError::of(
+                "the child has no cgroup of its own".to_owned(),
+                rustix::io::Errno::NOTSUP.into(),
+                Some("Command::transient_cgroup makes one".to_owned()),
+            )),
         }
     }
 
@@ -317,12 +318,12 @@ impl Process {
         Ok(self.ended)
     }
 
-    /// Ends whoever is left in its cgroup, and waits for that if `block`.
+    /// Has whoever is left in its cgroup ended, and waits for that if `block`.
     fn end_family(&mut self, block: bool) {
-        self.figures = self.cgroup().map(Cgroup::figures);
-        match self.keeper.take() {
-            Some(keeper) if !block => keeper.end_behind(),
-            keeper => drop(keeper),
+        self.figures = self.cgroup().map(|cgroup| Box::new(cgroup.figures()));
+        match &self.keeper {
+            Some(keeper) if !block => keeper.end_soon(),
+            _ => self.keeper = None,
         }
     }
 
@@ -360,6 +361,10 @@ impl Drop for Process {
     fn drop(&mut self) {
         let Some(pidfd) = self.pidfd.take() else { return };
         if self.ended.is_some() {
+            // What is left of its family is ending by now.
+            if let Some(keeper) = self.keeper.take() {
+                keeper.end_behind();
+            }
             return;
         }
         if self.kill_on_drop {

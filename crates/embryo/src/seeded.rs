@@ -218,11 +218,11 @@ impl Answering {
             wait_dead(handle, GRACE + Duration::from_secs(1));
             return Some(End::TimedOut);
         }
-        // Asked first: what a dead one had to say lies in the socket.
+        // Asked first: what a dead one had to say, and one that is the image now, lies in the socket.
         let (image, pid) = self.moves.image(pidfd, self.pid);
         let dead = wait_dead(image, Duration::ZERO);
-        let silent = !readable(socket, Instant::now());
         let gone = dead || self.entering && still_seed(pid) == Some(false);
+        let silent = !readable(socket, Instant::now());
         (silent && gone).then(|| self.ended(pidfd))
     }
 

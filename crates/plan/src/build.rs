@@ -153,19 +153,33 @@ impl PlanBuilder {
     /// Adds an op.
     pub fn op(&mut self, op: &Op<'_>) -> &mut Self {
         let parts = op.parts();
+        let data = parts.data.map(|bytes| bytes.unwrap_or(&[]));
+        self.entry(op.code(), parts.flags, parts.slot, parts.args, data)
+    }
+
+    /// Adds an op by what its entry holds, as `docs/plan-format.md` has it; the checker sees whether that
+    /// is an op.
+    pub fn entry(
+        &mut self,
+        code: OpCode,
+        flags: u16,
+        slot: Option<Slot>,
+        args: [u64; 4],
+        data: [&[u8]; 2],
+    ) -> &mut Self {
         let entry = Entry {
-            code: (op.code() as u16).into(),
-            flags: parts.flags.into(),
-            slot: parts.slot.map_or(NO_SLOT, |slot| slot.0).into(),
-            args: parts.args.map(Into::into),
+            code: (code as u16).into(),
+            flags: flags.into(),
+            slot: slot.map_or(NO_SLOT, |slot| slot.0).into(),
+            args: args.map(Into::into),
             ..Entry::default()
         };
-        let data = parts.data.map(|bytes| {
+        let data = data.map(|bytes| {
             let from = self.data.len();
-            self.data.extend_from_slice(bytes.unwrap_or(&[]));
+            self.data.extend_from_slice(bytes);
             (from, self.data.len() - from)
         });
-        self.ops.push(Stored { code: op.code(), entry, data });
+        self.ops.push(Stored { code, entry, data });
         self
     }
 

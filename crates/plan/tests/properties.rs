@@ -78,9 +78,9 @@ impl Given {
     }
 }
 
-/// What a plan is to be built from.
+/// What a plan is to be built from. Other crates' tests of all plans have it from here.
 #[derive(Clone, Debug)]
-struct Description {
+pub(crate) struct Description {
     ops: Vec<Given>,
     keep: Keep,
     argv: Vec<CString>,
@@ -88,7 +88,7 @@ struct Description {
 }
 
 impl Description {
-    fn builder(&self) -> PlanBuilder {
+    pub(crate) fn builder(&self) -> PlanBuilder {
         let mut plan = PlanBuilder::new();
         for _ in 0..SLOTS {
             plan.slot();
@@ -306,21 +306,22 @@ fn only_one_filter(ops: &mut Vec<Given>) {
 
 /// Everything that makes a plan, in an order that the builder has to mend, with an op that fails
 /// thrown in somewhere.
-fn description() -> impl Strategy<Value = Description> {
+pub(crate) fn description() -> impl Strategy<Value = Description> {
+    // Boxed, or the value trees of all families together are too much for a test's stack.
     let before_image = (
-        session(),
-        descriptors(),
-        resources(),
-        places(),
-        credentials(),
-        signals(),
-        memory::memory(),
+        session().boxed(),
+        descriptors().boxed(),
+        resources().boxed(),
+        places().boxed(),
+        credentials().boxed(),
+        signals().boxed(),
+        memory::memory().boxed(),
         vec((any::<Index>(), 1u32..=4095), 0..3),
     );
     let strings = (vec(text(20), 1..4), vec(text(20), 0..4));
     let start = (
-        (image(), memory::filter(), memory::threads()),
-        (privilege::privileges(), landlock(), namespace::namespaces()),
+        (image().boxed(), memory::filter().boxed(), memory::threads().boxed()),
+        (privilege::privileges().boxed(), landlock().boxed(), namespace::namespaces().boxed()),
     );
     (before_image, start, strings).prop_map(|(parts, start, (mut argv, mut envp))| {
         let ((image, filter, threads), (mut privileges, landlock, spaces)) = start;

@@ -71,12 +71,13 @@ fn calls(code: &[u8]) -> impl Iterator<Item = usize> {
     code.windows(2).enumerate().filter(|(_, bytes)| *bytes == [0x0f, 0x05]).map(|(at, _)| at)
 }
 
-/// The constant of the nearest `mov eax, CONSTANT` in front. Numbers of calls are below 512. With
-/// the prefix 0x41 the same bytes load another register, r8.
+/// The constant of the nearest `mov eax, CONSTANT` in front, or 0 for `xor eax, eax`. Numbers of calls
+/// are below 512. With the prefix 0x41 or 0x45 the same bytes are about another register, r8.
 fn number(before: &[u8]) -> Option<u32> {
     let from = before.len().saturating_sub(DISTANCE);
     before[from..].windows(6).rev().find_map(|bytes| match *bytes {
-        [0x41, ..] => None,
+        [0x41, ..] | [0x45, 0x31, ..] => None,
+        [_, 0x31, 0xc0, ..] => Some(0),
         [_, 0xb8, low, high @ 0..=1, 0, 0] => Some(u32::from(u16::from_le_bytes([low, high]))),
         _ => None,
     })

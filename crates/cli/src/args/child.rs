@@ -1,9 +1,10 @@
 //! The options that describe a child: one for each operation, named as util-linux, systemd-run,
 //! coreutils and bubblewrap name it.
 //!
-//! It must never hold an option that does not end up in the plan: `--plan` excludes all of these.
+//! It must never hold an option that does not end up in the plan: an encoded plan excludes all of
+//! these.
 
-use super::{MountArgs, NamespaceArgs};
+use super::{CgroupArgs, MountArgs, NamespaceArgs, PrivilegeArgs};
 use crate::value::{
     Cpus, Deadline, FdGrant, Groups, Ids, ImageSource, IoPriority, NullFd, Persona, Pgid, Policy,
     Rlimit, Signal, SignalSet, StdioSource, Variable, fd_grant_parser, image_parser, nanoseconds,
@@ -61,7 +62,7 @@ pub(crate) struct ChildArgs {
     /// are always random, and /proc/PID/exe does not name the program. x86_64 only.
     #[arg(
         long,
-        conflicts_with_all = ["plan", "save", "root", "root_fd", "shell_fallback",
+        conflicts_with_all = ["save", "root", "root_fd", "shell_fallback",
             "keep_image_open", "personality", "no_aslr"],
         help_heading = "Program"
     )]
@@ -326,6 +327,12 @@ pub(crate) struct ChildArgs {
     /// execve grants no privilege any more, to it and its descendants
     #[arg(long, help_heading = "Credentials and privileges")]
     pub(crate) no_new_privs: bool,
+
+    #[command(flatten)]
+    pub(crate) privilege: PrivilegeArgs,
+
+    #[command(flatten)]
+    pub(crate) cgroup: CgroupArgs,
 
     /// Turn address space randomisation off
     #[arg(long, help_heading = "Credentials and privileges")]

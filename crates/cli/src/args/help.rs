@@ -83,6 +83,8 @@ Examples:
       Confine it to some files, and to the system calls that ordinary programs make.
   embryo run --load -- ./worker
       Start it without execve: embryo maps it into an empty child itself.
+  embryo run --plan job.toml --nice 5 -- --verbose
+      Run what a file describes, with an option and an argument more.
   embryo run --save plan.bin -- ./worker
   embryo run --plan plan.bin
       Keep a plan as a file, and run it later.
@@ -98,20 +100,55 @@ Exit status:
   126    the program was found but could not be executed
   127    the program was not found";
 
+pub(crate) const CONVERT: &str = "\
+Forms:
+  A job in TOML says what a child is to be; its keys are those of 'embryo schema'. An encoded
+  plan is what was made of one, with the environment and the users of that moment. As text it is
+  written op by op, and comes back as the same bytes.
+
+Examples:
+  embryo convert --to plan job.toml -o job.plan
+  embryo convert --to toml job.plan
+  embryo convert --to json job.toml
+
+Exit status:
+  0      it was written
+  1      it is neither a job nor a plan
+  125    it could not be read or written";
+
+pub(crate) const IMPORT: &str = "\
+What bubblewrap does unasked:
+  It is written down in the job: the whole environment with PWD, signals as they
+  are, no new privileges, a mount namespace with a root of its own, and for an
+  ordinary user a user namespace and no capabilities. The working directory is
+  looked for as bubblewrap does: where it is called, if that will be there, else
+  HOME, else the root.
+
+What differs:
+  bubblewrap leaves every descriptor of its caller's open in the program; a job
+  grants those that --fd names. bubblewrap's exit status is the program's, or 128
+  and the signal's number, which is --signal-as-status here. An option that a job
+  cannot say is an error that names it.
+
+Examples:
+  embryo import bwrap -- --ro-bind / / --unshare-all -- ls > job.toml
+  embryo run --plan job.toml";
+
 pub(crate) const EXPLAIN: &str = "\
 Examples:
+  embryo explain job.toml
   embryo run --save plan.bin -- git status
   embryo explain plan.bin
 
 Exit status:
   0      it was printed
-  1      it is not a plan
+  1      it is neither a job nor a plan
   125    it could not be read";
 
 pub(crate) const CHECK: &str = "\
 Exit status:
-  0      it is a plan
-  1      it is not: the entry and the reason are printed
+  0      it is a job or a plan
+  1      it is not: the line or the entry, and the reason are printed
   125    it could not be read";
 
 pub(crate) const DOCTOR: &str = "\

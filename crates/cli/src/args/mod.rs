@@ -3,21 +3,26 @@
 //! The build script compiles this too, to make man pages and completions from it. So it must never
 //! do anything, nor name anything that is more than a value.
 
+mod cgroup;
 mod child;
 pub(crate) mod confine;
 mod help;
 mod mount;
 mod namespace;
+mod privilege;
 mod run;
 
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Parser, Subcommand, ValueEnum, ValueHint};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
+pub(crate) use cgroup::CgroupArgs;
 pub(crate) use child::ChildArgs;
 pub(crate) use confine::{ConfineArgs, SeccompArgs};
-pub(crate) use mount::{MountArg, MountArgs};
+pub(crate) use mount::MountArgs;
 pub(crate) use namespace::{Joined, NamespaceArgs, Range};
+pub(crate) use privilege::PrivilegeArgs;
 pub(crate) use run::RunArgs;
 
 const STYLES: Styles = Styles::styled()
@@ -45,17 +50,21 @@ pub(crate) enum Action {
     Run(Box<RunArgs>),
     Explain(ExplainArgs),
     Check(CheckArgs),
+    Convert(ConvertArgs),
+    Import(ImportArgs),
+    /// Print the JSON Schema of jobs and of plans op by op
+    Schema,
     Doctor(DoctorArgs),
     Seccomp(SeccompArgs),
     Completions(CompletionsArgs),
     Generate(GenerateArgs),
 }
 
-/// Print what an encoded plan does, and run nothing
+/// Print what a job or a plan does, and run nothing
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = help::EXPLAIN)]
 pub(crate) struct ExplainArgs {
-    /// The plan; `-` is standard input
+    /// The job or plan; `-` is standard input
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) file: PathBuf,
     /// Print JSON
@@ -63,16 +72,63 @@ pub(crate) struct ExplainArgs {
     pub(crate) json: bool,
 }
 
-/// Say whether a file is an encoded plan, and what is wrong with it if not
+/// Say whether a file is a job or a plan, and what is wrong with it if not
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = help::CHECK)]
 pub(crate) struct CheckArgs {
-    /// The plan; `-` is standard input
+    /// The job or plan; `-` is standard input
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) file: PathBuf,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Turn a job or a plan into TOML, JSON or an encoded plan
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = help::CONVERT)]
+pub(crate) struct ConvertArgs {
+    /// What to make of it
+    #[arg(long, value_name = "FORM")]
+    pub(crate) to: Form,
+    /// Where to write it; `-`, the default, is standard output
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) output: Option<PathBuf>,
+    /// The job or plan; `-` is standard input
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+}
+
+/// Print the job that equals the command line of another program
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = help::IMPORT)]
+pub(crate) struct ImportArgs {
+    /// Whose command line it is
+    pub(crate) from: Foreign,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Its options, its program and its arguments
+    #[arg(last = true, required = true, value_name = "ARG")]
+    pub(crate) args: Vec<OsString>,
+}
+
+/// A program whose command line can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Foreign {
+    /// bubblewrap
+    Bwrap,
+}
+
+/// How a job or a plan is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Form {
+    /// A job stays one; an encoded plan is written op by op
+    Toml,
+    /// The same in JSON
+    Json,
+    /// An encoded plan
+    Plan,
 }
 
 /// List what this kernel and this user can do, tried on children where that is possible

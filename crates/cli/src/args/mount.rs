@@ -10,25 +10,8 @@ use std::ffi::OsString;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct MountArgs(pub(crate) Vec<MountArg>);
 
-/// One option with its values.
-#[derive(Clone, Debug)]
-pub(crate) struct MountArg {
-    /// Its name, without the dashes in front.
-    pub(crate) option: &'static str,
-    /// As many as it takes.
-    pub(crate) values: Vec<OsString>,
-}
-
-impl MountArg {
-    /// The descriptor of the caller's that it names, if it is one that does and the text is a number.
-    pub(crate) fn fd(&self) -> Option<u32> {
-        let named = TAKES_FD.contains(&self.option).then(|| self.values.first())??;
-        named.to_str()?.parse().ok()
-    }
-}
-
-const TAKES_FD: [&str; 6] =
-    ["bind-fd", "ro-bind-fd", "bind-idmapped", "file", "bind-data", "ro-bind-data"];
+/// The name of an option and its values.
+pub(crate) type MountArg = (&'static str, Vec<OsString>);
 
 macro_rules! options {
     ($($(#[$about:meta])* $field:ident $name:literal [$($value:literal)*],)*) => {
@@ -141,7 +124,7 @@ impl FromArgMatches for MountArgs {
                 let first = indices.next().unwrap_or_default();
                 // Each value has an index.
                 values.iter().skip(1).for_each(|_| _ = indices.next());
-                found.push((first, MountArg { option, values }));
+                found.push((first, (*option, values)));
             }
         }
         found.sort_by_key(|(index, _)| *index);

@@ -17,6 +17,14 @@ pub(crate) struct Joined(pub(crate) usize, pub(crate) u32);
 #[derive(Debug, clap::Args)]
 #[group(id = "NamespaceArgs")]
 pub(crate) struct NamespaceArgs {
+    /// Run in a sandbox: new namespaces, a read-only system, a private /tmp, and nothing of the caller's
+    ///
+    /// Neither network nor home directory, no capability, no_new_privs, the default profile of
+    /// system calls, and Landlock. The working directory is there, read-only. Other options open it
+    /// again: --share-net, --bind, --env and the rest. docs/sandbox.md says what is in it.
+    #[arg(long, conflicts_with_all = ["load", "root", "root_fd", "map_auto"], help_heading = "Namespaces")]
+    pub(crate) sandbox: bool,
+
     /// A new user namespace: the caller alone, under its own ids or those of --uid and --gid
     ///
     /// An ordinary user needs one for any other namespace, and gets it without asking.
@@ -55,8 +63,8 @@ pub(crate) struct NamespaceArgs {
     #[arg(long, help_heading = "Namespaces")]
     pub(crate) unshare_all: bool,
 
-    /// Keep the caller's network, in spite of --unshare-all
-    #[arg(long, requires = "unshare_all", help_heading = "Namespaces")]
+    /// Keep the caller's network, in spite of --unshare-all or --sandbox
+    #[arg(long, help_heading = "Namespaces")]
     pub(crate) share_net: bool,
 
     /// Join the user namespace that is the caller's descriptor FD
@@ -133,14 +141,6 @@ pub(crate) struct NamespaceArgs {
         help_heading = "Namespaces"
     )]
     pub(crate) set_tid: Option<u32>,
-}
-
-impl NamespaceArgs {
-    /// The caller's descriptors that they name.
-    pub(crate) fn fds(&self) -> impl Iterator<Item = u32> {
-        let joined = self.join_namespace.iter().map(|Joined(_, fd)| *fd);
-        joined.chain(self.userns).chain(self.pidns)
-    }
 }
 
 fn joined(text: &str) -> Result<Joined, String> {

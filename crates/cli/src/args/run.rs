@@ -17,7 +17,8 @@ use std::time::Duration;
 #[command(
     after_long_help = help::RUN,
     override_usage = "embryo run [OPTIONS] [--] PROGRAM [ARG]...\n       \
-                      embryo run [OPTIONS] --plan FILE [--grant SLOT=SOURCE]..."
+                      embryo run [OPTIONS] --plan FILE [--] [ARG]...\n       \
+                      embryo run --plan FILE [--grant SLOT=SOURCE]..."
 )]
 pub(crate) struct RunArgs {
     #[command(flatten)]
@@ -54,18 +55,24 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "FILE", help_heading = "Plan", value_hint = ValueHint::FilePath)]
     pub(crate) save: Option<PathBuf>,
 
-    /// Run the encoded plan in FILE; `-` is standard input
+    /// Run what FILE describes; `-` is standard input
     ///
-    /// It describes the whole child, so options that describe it are refused. A slot that the plan
-    /// puts at descriptor 0, 1 or 2 is filled with the caller's own; others need --grant.
+    /// A job in TOML, or in JSON if its name ends in .json: keys are named as the options. Options are added to it
+    /// or take the place of its keys, and the words after it are further arguments of its
+    /// program. Or an encoded plan, or one op by op, as `embryo convert` makes them: it describes the
+    /// whole child, so options that describe it are refused; a slot that it puts at descriptor 0, 1 or 2 is
+    /// filled with the caller's own, and others need --grant.
     #[arg(
         long,
         value_name = "FILE",
-        conflicts_with = "save",
         help_heading = "Plan",
         value_hint = ValueHint::FilePath
     )]
     pub(crate) plan: Option<PathBuf>,
+
+    /// What describes the child beside --plan, if anything does.
+    #[arg(skip)]
+    pub(crate) beside: Option<String>,
 
     /// Fill a slot of --plan with a descriptor of the caller or with a file
     #[arg(

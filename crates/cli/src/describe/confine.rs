@@ -4,60 +4,33 @@
 
 use crate::args::ConfineArgs;
 use crate::failure::Failure;
-use crate::inherited::Inherited;
 use crate::policies;
-use crate::value::{LandlockScope, Ports};
-use embryo::{Command, FilterFlags, Landlock, LandlockRights, Policy, limits};
-use std::io::Read;
+use crate::value::{LandlockScope, Ports, Source};
+use embryo::{Landlock, LandlockRights};
+use embryo_job::{FilterPolicy, Job};
 
-/// Says how it is confined.
-pub(super) fn apply(
-    args: &ConfineArgs,
-    inherited: &Inherited,
-    command: &mut Command,
-) -> Result<(), Failure> {
-    if let Some(landlock) = landlock(args)? {
-        command.landlock(&landlock);
+/// Says how it is confined, beside what the job says.
+pub(super) fn overlay(args: &ConfineArgs, job: &mut Job) -> Result<(), Failure> {
+    if let Some(landlock) = landlock(args, job.landlock.take())? {
+        job.landlock = Some(landlock);
     }
-    if let Some(fd) = args.seccomp {
-        let program = program(fd, inherited)?;
-        command.no_new_privs(true).seccomp(FilterFlags::empty(), &program);
-    }
+    job.seccomp.extend(args.seccomp.map(Source::Fd));
     if let Some(name) = &args.seccomp_profile {
-        let policy = Policy::profile(name).ok_or_else(|| policies::no_such_profile(name))?;
-        filter(&policy, &format!("the profile {name}"), command)?;
+        let profile = FilterPolicy::Profile(name.clone());
+        profile.policy().ok_or_else(|| policies::no_such_profile(name))?;
+        job.seccomp_policy.push(profile);
     }
     for file in &args.seccomp_policy {
-        filter(&policies::read(file)?, &file.display().to_string(), command)?;
+        job.seccomp_policy.push(FilterPolicy::Policy(policies::read(file)?));
     }
     Ok(())
 }
 
-fn filter(policy: &Policy, what: &str, command: &mut Command) -> Result<(), Failure> {
-    if policy.notifies() {
-        let message = format!("{what}: it asks a listener, and there is none at the command line");
-        return Err(Failure::new(message));
-    }
-    command.seccomp_policy(policy).map_err(|error| Failure::new(format!("{what}: {error}")))?;
-    Ok(())
-}
-
-/// Reads a filter, which ends where the file or pipe does.
-fn program(fd: u32, inherited: &Inherited) -> Result<Vec<u8>, Failure> {
-    const INSTRUCTION_BYTES: u64 = 8;
-    // One byte more than there may be, so that a longer one is not cut but refused.
-    let most = limits::FILTER_INSTRUCTIONS_MAX as u64 * INSTRUCTION_BYTES + 1;
-    let mut program = Vec::new();
-    std::fs::File::from(inherited.get(fd)?)
-        .take(most)
-        .read_to_end(&mut program)
-        .map_err(|error| Failure::io("cannot read a filter from descriptor", fd, &error))?;
-    Ok(program)
-}
-
-fn landlock(args: &ConfineArgs) -> Result<Option<Landlock>, Failure> {
+/// What the options add to a ruleset, or make one of.
+fn landlock(args: &ConfineArgs, given: Option<Landlock>) -> Result<Option<Landlock>, Failure> {
     const READ: LandlockRights = LandlockRights::READ;
-    let mut landlock = Landlock::new();
+    let mut landlock = given.unwrap_or_default();
+    let before = landlock.files.as_ref().map_or(0, Vec::len);
     for (paths, rights) in [
         (&args.landlock_ro, READ),
         (&args.landlock_rw, READ | LandlockRights::WRITE),
@@ -72,7 +45,7 @@ fn landlock(args: &ConfineArgs) -> Result<Option<Landlock>, Failure> {
         let rights = parsed.map_err(|error| Failure::new(format!("--landlock-rights: {error}")))?;
         landlock.path(path, rights);
     }
-    for rule in landlock.files.iter_mut().flatten() {
+    for rule in landlock.files.iter_mut().flatten().skip(before) {
         rule.inside = args.landlock_inside;
     }
     let all =
@@ -92,7 +65,7 @@ fn landlock(args: &ConfineArgs) -> Result<Option<Landlock>, Failure> {
     if let Some(abi) = args.landlock_abi {
         landlock.abi = abi;
     }
-    landlock.best_effort = args.landlock_best_effort;
+    landlock.best_effort |= args.landlock_best_effort;
     let (needed, _) = landlock.needed_abi();
     if needed > 0 {
         return Ok(Some(landlock));

@@ -3,8 +3,8 @@
 //! It must never print anything but one object on one line.
 
 use crate::failure::Failure;
-use crate::saved::{self, Checked};
-use embryo::{ArgText, Cause, Load, OpCode, Plan, Route, Slot, TraceRecord};
+use crate::saved;
+use embryo::{ArgText, Cause, Load, OpCode, Plan, PlanError, Route, Slot, TraceRecord};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 use std::ffi::CStr;
@@ -129,8 +129,12 @@ fn field(value: ArgText<'_>) -> Value {
         ArgText::Slot(Slot(slot)) => slot.into(),
         ArgText::Text(text) => json!(Bytes::from(text)),
         ArgText::Signals(0) => json!([]),
-        ArgText::Ids([]) => json!([]),
-        ArgText::Signals(_) | ArgText::Cpus(_) | ArgText::Ids(_) => {
+        ArgText::Ids([]) | ArgText::Capabilities(0) | ArgText::Securebits(0) => json!([]),
+        ArgText::Signals(_)
+        | ArgText::Cpus(_)
+        | ArgText::Ids(_)
+        | ArgText::Capabilities(_)
+        | ArgText::Securebits(_) => {
             let text = value.to_string();
             let item = |item: &str| item.parse::<u32>().map_or_else(|_| item.into(), Value::from);
             text.split(',').map(item).collect()
@@ -190,21 +194,40 @@ pub(crate) fn json_failure(error: &Failure) {
     anstream::eprintln!("{}", json!({ "error": failure(error) }));
 }
 
-/// Prints what the checker says of a file.
-pub(crate) fn check_json(checked: &Checked) -> Result<(), Failure> {
-    print(&match checked {
-        Ok(plan) => json!({
-            "valid": true,
-            "bytes": plan.as_bytes().len(),
-            "ops": plan.as_plan().entries().len(),
-            "slots": plan.as_plan().slots(),
-            "route": route(plan.as_plan().route()),
-        }),
-        Err(error) => json!({
-            "valid": false,
-            "entry": error.entry,
-            "op": error.code.map(OpCode::name),
-            "reason": error.reason.to_string(),
-        }),
+/// Prints that a file holds what it should.
+pub(crate) fn valid(kind: &str, plan: &Plan) -> Result<(), Failure> {
+    print(&json!({
+        "valid": true,
+        "kind": kind,
+        "bytes": plan.as_bytes().len(),
+        "ops": plan.as_plan().entries().len(),
+        "slots": plan.as_plan().slots(),
+        "route": route(plan.as_plan().route()),
+    }))
+}
+
+/// Prints one.
+pub(crate) fn object(object: &Value) -> Result<(), Failure> {
+    print(object)
+}
+
+/// What the checker says of an encoded plan.
+pub(crate) fn invalid_plan(error: &PlanError) -> Value {
+    json!({
+        "valid": false,
+        "entry": error.entry,
+        "op": error.code.map(OpCode::name),
+        "reason": error.reason.to_string(),
+    })
+}
+
+/// What is wrong with a text.
+pub(crate) fn invalid(failure: &Failure) -> Value {
+    json!({
+        "valid": false,
+        "line": failure.at().map(|at| at.0),
+        "column": failure.at().map(|at| at.1),
+        "reason": failure.message(),
+        "hint": failure.hint_text(),
     })
 }

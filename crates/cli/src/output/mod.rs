@@ -12,7 +12,7 @@ use std::io::Write;
 
 pub(crate) use doctor::doctor;
 pub(crate) use explain::explain;
-pub(crate) use json::{check_json, json_failure};
+pub(crate) use json::{invalid, invalid_plan, json_failure, object, valid};
 pub(crate) use trace::Trace;
 
 /// Prints text on standard output; colours are dropped where there is no terminal for them.

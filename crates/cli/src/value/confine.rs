@@ -59,15 +59,15 @@ fn split(text: &OsStr) -> Result<(String, OsString), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::value::check;
 
     #[test]
     fn ports_are_numbers_or_none() {
+        let check = |text: &str, expect| assert_eq!(text.parse::<Ports>().ok(), expect, "{text:?}");
         check("80", Some(Ports(vec![80])));
         check("80,443", Some(Ports(vec![80, 443])));
         check("none", Some(Ports(vec![])));
         for bad in ["", "65536", "-1", "80,", "http"] {
-            check::<Ports>(bad, None);
+            check(bad, None);
         }
     }
 

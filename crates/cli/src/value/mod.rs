@@ -1,62 +1,41 @@
-//! What options take, from text to value. An error says what was expected, in one line.
+//! What options take: the values of a job, and how clap reads those that need not be UTF-8.
 //!
 //! The build script compiles this too. It must never look at the system: whether a user exists or
 //! a file opens is found out later, elsewhere.
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use std::ffi::OsString;
+
 mod confine;
-mod cpus;
-mod duration;
-mod ids;
-mod io_priority;
-mod limit;
-mod persona;
-mod schedule;
-mod signals;
-mod source;
-mod variable;
 
 pub(crate) use confine::{LandlockScope, Ports, landlock_abi, rights_parser};
-pub(crate) use cpus::Cpus;
-pub(crate) use duration::{nanoseconds, seconds};
-pub(crate) use ids::{Groups, Id, Ids, Pgid};
-pub(crate) use io_priority::IoPriority;
-pub(crate) use limit::Rlimit;
-pub(crate) use persona::Persona;
-pub(crate) use schedule::{Deadline, Policy};
-pub(crate) use signals::{Signal, SignalSet};
-pub(crate) use source::{
-    FdGrant, ImageSource, Mode, NullFd, SlotGrant, Source, StdioSource, fd_grant_parser,
-    image_parser, slot_grant_parser, stdio_parser,
+pub(crate) use embryo_job::value::{
+    Cpus, Deadline, FdGrant, Groups, Ids, ImageSource, IoPriority, MemoryPolicy, NullFd, Persona,
+    Pgid, Policy, Rlimit, Signal, SignalSet, SlotGrant, Source, StdioSource, Variable, nanoseconds,
+    seconds, umask,
 };
-pub(crate) use variable::{Variable, variable_parser};
 
-/// A file mode creation mask: octal, as everywhere.
-pub(crate) fn umask(text: &str) -> Result<u32, String> {
-    match u32::from_str_radix(text, 8) {
-        Ok(mode) if mode <= 0o777 => Ok(mode),
-        _ => Err("an octal number from 0 to 777 is needed".into()),
-    }
+/// Parses `N`, `N=FD`, `N=PATH` and `N=PATH:MODE`.
+pub(crate) fn fd_grant_parser() -> impl TypedValueParser<Value = FdGrant> {
+    OsStringValueParser::new().try_map(|text: OsString| FdGrant::parse(&text))
 }
 
-/// Checks a parser: what it makes of a text, or that it refuses it.
-#[cfg(test)]
-pub(crate) fn check<T: std::str::FromStr<Err = String> + std::fmt::Debug + PartialEq>(
-    text: &str,
-    expect: Option<T>,
-) {
-    assert_eq!(text.parse::<T>().ok(), expect, "{text:?}");
+/// Parses `SLOT=FD`, `SLOT=PATH` and `SLOT=PATH:MODE`.
+pub(crate) fn slot_grant_parser() -> impl TypedValueParser<Value = SlotGrant> {
+    OsStringValueParser::new().try_map(|text: OsString| SlotGrant::parse(&text))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::umask;
+/// Parses what a standard stream can be; bare paths are written to if `output`.
+pub(crate) fn stdio_parser(output: bool) -> impl TypedValueParser<Value = StdioSource> {
+    OsStringValueParser::new().try_map(move |text: OsString| StdioSource::parse(&text, output))
+}
 
-    #[test]
-    fn a_umask_is_octal_and_has_no_special_bits() {
-        assert_eq!(umask("022"), Ok(0o22));
-        assert_eq!(umask("777"), Ok(0o777));
-        for bad in ["1777", "8", "", "0o22", "-1"] {
-            assert!(umask(bad).is_err(), "{bad:?}");
-        }
-    }
+/// Parses a descriptor, or the path of a program.
+pub(crate) fn image_parser() -> impl TypedValueParser<Value = ImageSource> {
+    OsStringValueParser::new().try_map(|text: OsString| ImageSource::parse(&text))
+}
+
+/// Parses `NAME=VALUE`, `NAME` and `PREFIX*`.
+pub(crate) fn variable_parser() -> impl TypedValueParser<Value = Variable> {
+    OsStringValueParser::new().try_map(|text: OsString| Variable::parse(&text))
 }

@@ -1,6 +1,6 @@
 //! What a cgroup may use, as data: each field is a file of cgroup v2 and what is written to it.
 
-use crate::error::Error;
+use crate::error::{CgroupError, Error};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -330,7 +330,7 @@ fn within(good: bool, file: &str, what: &str, value: impl fmt::Display) -> Resul
     }
     let source = std::io::Error::from(std::io::ErrorKind::InvalidInput);
     let what = format!("{file}: {what} is out of range: {value}");
-    Err(Error::Cgroup { what, hint: None, source })
+    Err(CgroupError::of(what, source, None))
 }
 
 #[cfg(test)]

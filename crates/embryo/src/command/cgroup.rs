@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub(super) enum Where {
     Path(PathBuf),
     Fd(Arc<OwnedFd>),
-    Transient(TransientCgroup),
+    Transient(Box<TransientCgroup>),
 }
 
 /// What a child is guarded by from before its start on.
@@ -45,7 +45,7 @@ impl Command {
     /// [`crate::Process`] is dropped, or the caller dies, everybody in it is killed and it is removed. A
     /// guardian, which is a child process of the caller, sees to that. Through the seed.
     pub fn transient_cgroup(&mut self, cgroup: TransientCgroup) -> &mut Self {
-        self.cgroup = Some(Where::Transient(cgroup));
+        self.cgroup = Some(Where::Transient(Box::new(cgroup)));
         self
     }
 
@@ -62,15 +62,16 @@ impl Command {
     }
 
     /// Makes what the children are to be guarded by.
-    pub(super) fn keeper(&self) -> Result<Option<Keeper>, Error> {
+    pub(super) fn keeper(&self) -> Result<Option<Box<Keeper>>, Error> {
         if let Some(Where::Transient(cgroup)) = &self.cgroup {
-            return Ok(Some(Keeper::Cgroup(Cgroup::create_with(cgroup, self.options)?)));
+            let cgroup = Cgroup::create_with(cgroup, self.options)?;
+            return Ok(Some(Box::new(Keeper::Cgroup(cgroup))));
         }
         if !self.die_with_handle {
             return Ok(None);
         }
         match Guardian::start(None, self.options.timeout) {
-            Ok((guardian, _)) => Ok(Some(Keeper::Tie(guardian))),
+            Ok((guardian, _)) => Ok(Some(Box::new(Keeper::Tie(guardian)))),
             Err(Refused::Launch(error)) => Err(error),
             Err(Refused::Order(_, errno)) => {
                 let errno = std::io::Error::from_raw_os_error(errno.number().into());
@@ -137,7 +138,15 @@ impl Keeper {
         }
     }
 
-    /// Ends what is guarded without waiting for it.
+    /// Has what is guarded ended.
+    pub(crate) fn end_soon(&self) {
+        match self {
+            Self::Cgroup(cgroup) => cgroup.end_soon(),
+            Self::Tie(guardian) => guardian.end_soon(),
+        }
+    }
+
+    /// The same, without anybody to ask what came of it.
     pub(crate) fn end_behind(self) {
         match self {
             Self::Cgroup(cgroup) => cgroup.end_behind(),

@@ -2,14 +2,30 @@
 //!
 //! It must never give a level to the idle class, which has none.
 
+use std::fmt;
 use std::str::FromStr;
 
 /// Class (1 real-time, 2 best-effort, 3 idle, 0 none) and level, 0 to 7.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct IoPriority {
-    pub(crate) class: u32,
-    pub(crate) level: u32,
+pub struct IoPriority {
+    /// Class.
+    pub class: u32,
+    /// Level.
+    pub level: u32,
 }
+
+impl fmt::Display for IoPriority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.class {
+            1 => write!(f, "realtime:{}", self.level),
+            2 => write!(f, "best-effort:{}", self.level),
+            3 => f.write_str("idle"),
+            _ => f.write_str("none"),
+        }
+    }
+}
+
+super::textual!(IoPriority: "realtime, best-effort or idle, the first two with \":LEVEL\"");
 
 /// What the kernel gives to a class without a level.
 const LEVEL: u32 = 4;

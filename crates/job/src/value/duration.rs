@@ -2,17 +2,49 @@
 //!
 //! It must never round a time to nothing: what is written as more than zero stays more than zero.
 
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// A time whose bare numbers are seconds.
-pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+/// What is expected instead.
+pub fn seconds(text: &str) -> Result<Duration, String> {
     parse(text, "s")
 }
 
 /// A time whose bare numbers are nanoseconds, as chrt(1) and systemd have it for such times.
-pub(crate) fn nanoseconds(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+/// What is expected instead.
+pub fn nanoseconds(text: &str) -> Result<Duration, String> {
     parse(text, "ns")
 }
+
+/// A time that is written with its unit, or as nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        nanoseconds(text).map(Self)
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ns = self.0.as_nanos();
+        let units = [("s", 1_000_000_000), ("ms", 1_000_000), ("us", 1_000), ("ns", 1)];
+        let fits = units.into_iter().find(|(_, unit)| ns != 0 && ns.is_multiple_of(*unit));
+        let (name, unit) = fits.unwrap_or(("ns", 1));
+        write!(f, "{}{name}", ns / unit)
+    }
+}
+
+super::textual!(Span: "a time with its unit, such as \"50us\", or a number of nanoseconds", number);
 
 fn parse(text: &str, default_unit: &str) -> Result<Duration, String> {
     const EXPECTED: &str = "a number with ns, us, ms, s, m or h is needed";
@@ -47,6 +79,16 @@ fn parse(text: &str, default_unit: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_span_keeps_its_unit() {
+        let span = |ns| Some(Span(Duration::from_nanos(ns)));
+        super::super::check("50us", span(50_000));
+        super::super::check("1.5s", span(1_500_000_000));
+        super::super::check("7", span(7));
+        super::super::check("0", span(0));
+        super::super::check::<Span>("1y", None);
+    }
 
     #[test]
     fn a_time_is_a_number_and_a_unit() {

@@ -2,7 +2,7 @@
 //!
 //! It must never take an unknown name for a number or for nobody.
 
-use crate::failure::Failure;
+use crate::error::Error;
 use crate::value::Id;
 use std::path::PathBuf;
 use uzers::os::unix::UserExt;
@@ -20,15 +20,15 @@ pub(crate) struct Account {
 
 impl Account {
     /// Looks a user up, by name or by number.
-    pub(crate) fn of(user: &str) -> Result<Self, Failure> {
+    pub(crate) fn of(user: &str) -> Result<Self, Error> {
         let by_number = user.parse().ok().and_then(uzers::get_user_by_uid);
         let Some(user) = by_number.or_else(|| uzers::get_user_by_name(user)) else {
-            return Err(unknown("user", user).hint("--uid and --gid take numbers"));
+            return Err(unknown("user", user).with_hint("uid and gid take numbers"));
         };
         let name = user.name().to_string_lossy().into_owned();
         let gid = user.primary_group_id();
         let Some(groups) = uzers::get_user_groups(user.name(), gid) else {
-            return Err(Failure::new(format!("the groups of user {name:?} cannot be read")));
+            return Err(Error::new(format!("the groups of user {name:?} cannot be read")));
         };
         Ok(Self {
             uid: user.uid(),
@@ -42,16 +42,16 @@ impl Account {
 }
 
 /// The number of a user; `u32::MAX` for one that stays.
-pub(crate) fn uid(id: &Id) -> Result<u32, Failure> {
+pub(crate) fn uid(id: &Id) -> Result<u32, Error> {
     number(id, "user", |name| uzers::get_user_by_name(name).map(|user| user.uid()))
 }
 
 /// The number of a group; `u32::MAX` for one that stays.
-pub(crate) fn gid(id: &Id) -> Result<u32, Failure> {
+pub(crate) fn gid(id: &Id) -> Result<u32, Error> {
     number(id, "group", |name| uzers::get_group_by_name(name).map(|group| group.gid()))
 }
 
-fn number(id: &Id, what: &str, find: impl Fn(&str) -> Option<u32>) -> Result<u32, Failure> {
+fn number(id: &Id, what: &str, find: impl Fn(&str) -> Option<u32>) -> Result<u32, Error> {
     match id {
         Id::Keep => Ok(u32::MAX),
         Id::Number(number) => Ok(*number),
@@ -59,6 +59,6 @@ fn number(id: &Id, what: &str, find: impl Fn(&str) -> Option<u32>) -> Result<u32
     }
 }
 
-fn unknown(what: &str, name: &str) -> Failure {
-    Failure::new(format!("there is no {what} {name:?} in the user database"))
+fn unknown(what: &str, name: &str) -> Error {
+    Error::new(format!("there is no {what} {name:?} in the user database"))
 }

@@ -2,21 +2,28 @@
 //!
 //! It must never read the environment.
 
-use clap::builder::{OsStringValueParser, TypedValueParser};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 /// A variable to set, or one or more to pass on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Variable {
+pub enum Variable {
+    /// It has this value.
     Set(OsString, OsString),
+    /// It has the caller's.
     Pass(OsString),
+    /// All that begin so have the caller's.
     PassPrefix(OsString),
 }
 
-/// Parses `NAME=VALUE`, `NAME` and `PREFIX*`.
-pub(crate) fn variable_parser() -> impl TypedValueParser<Value = Variable> {
-    OsStringValueParser::new().try_map(|text: OsString| variable(&text))
+impl Variable {
+    /// Parses `NAME=VALUE`, `NAME` and `PREFIX*`.
+    ///
+    /// # Errors
+    /// What is expected instead.
+    pub fn parse(text: &OsStr) -> Result<Self, String> {
+        variable(text)
+    }
 }
 
 fn variable(text: &OsStr) -> Result<Variable, String> {

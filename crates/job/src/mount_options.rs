@@ -2,39 +2,48 @@
 //!
 //! It must never change their order.
 
-use crate::args::{MountArg, MountArgs};
-use crate::failure::Failure;
-use crate::inherited::Inherited;
-use embryo::{Command, Mount, MountAttributes, MountSpread, NewRoot, Upper};
-use rustix::fd::OwnedFd;
+use crate::error::Error;
+use crate::job::Job;
+use crate::mounted::Mounted;
+use crate::value::Source;
+use embryo::{Mount, MountAttributes, MountSpread, Upper};
 use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-/// Says what the root is made of, if any option asks for one.
-pub(super) fn apply(
-    args: &MountArgs,
-    own_pids: bool,
-    inherited: &Inherited,
-    command: &mut Command,
-) -> Result<(), Failure> {
-    if args.0.is_empty() {
-        return Ok(());
+/// An option that mounts or makes something, with its values.
+#[derive(Clone, Debug)]
+pub struct MountOption {
+    /// Its name, without the dashes in front.
+    pub option: &'static str,
+    /// As many as it takes.
+    pub values: Vec<OsString>,
+}
+
+impl Job {
+    /// Adds what such options say, in their order. A job that has any has a root of its own.
+    ///
+    /// # Errors
+    /// An option that is none, or that stands before nothing it says something of.
+    pub fn add_mount_options(&mut self, options: &[MountOption]) -> Result<(), Error> {
+        if options.is_empty() {
+            return Ok(());
+        }
+        self.new_root.get_or_insert_default();
+        let mut next = Next::default();
+        for option in options {
+            if let Some(mounted) = one(option, &mut next)? {
+                self.mount.push(mounted);
+            }
+        }
+        next.unused()
     }
-    command.new_root(NewRoot::default());
-    let mut next = Next { own_pids, ..Next::default() };
-    for arg in &args.0 {
-        one(arg, &mut next, inherited, command)?;
-    }
-    next.unused()
 }
 
 /// What was said of the next thing that is made.
 #[derive(Default)]
 struct Next {
-    /// Whether the program has a pid namespace of its own.
-    own_pids: bool,
     perms: Option<u32>,
     size: Option<u64>,
     layers: Vec<PathBuf>,
@@ -42,10 +51,10 @@ struct Next {
 
 impl Next {
     /// The layers of an overlay, the topmost first.
-    fn layers(&mut self, option: &str, least: usize) -> Result<Vec<PathBuf>, Failure> {
+    fn layers(&mut self, option: &str, least: usize) -> Result<Vec<PathBuf>, Error> {
         let mut layers = std::mem::take(&mut self.layers);
         if layers.len() < least {
-            return Err(Failure::new(format!(
+            return Err(Error::new(format!(
                 "--{option} needs {least} of --overlay-src in front of it"
             )));
         }
@@ -53,23 +62,19 @@ impl Next {
         Ok(layers)
     }
 
-    fn unused(&self) -> Result<(), Failure> {
+    fn unused(&self) -> Result<(), Error> {
         let what = match self {
             Self { perms: Some(_), .. } => "--perms stands before nothing that has permissions",
             Self { size: Some(_), .. } => "--size stands before no --tmpfs",
             Self { layers, .. } if !layers.is_empty() => "--overlay-src stands before no overlay",
             _ => return Ok(()),
         };
-        Err(Failure::new(what))
+        Err(Error::new(what))
     }
 }
 
-fn one(
-    arg: &MountArg,
-    next: &mut Next,
-    inherited: &Inherited,
-    command: &mut Command,
-) -> Result<(), Failure> {
+/// What an option mounts; nothing, if it speaks of the next one.
+fn one(arg: &MountOption, next: &mut Next) -> Result<Option<Mounted>, Error> {
     let value = |at: usize| arg.values.get(at).map(PathBuf::from).unwrap_or_default();
     let text = |at: usize| arg.values.get(at).map_or(OsStr::new(""), OsString::as_os_str);
     let (first, second) = (value(0), value(1));
@@ -85,15 +90,15 @@ fn one(
     let mount = match arg.option {
         "perms" => {
             next.perms = Some(mode("--perms", text(0))?);
-            return Ok(());
+            return Ok(None);
         }
         "size" => {
             next.size = Some(bytes(text(0))?);
-            return Ok(());
+            return Ok(None);
         }
         "overlay-src" => {
             next.layers.push(first);
-            return Ok(());
+            return Ok(None);
         }
         "tmpfs" => Mount::Tmpfs {
             target: first,
@@ -133,15 +138,7 @@ fn one(
             clear: MountAttributes::NONE,
             flat: true,
         },
-        "proc" if next.own_pids => Mount::proc(first),
-        // Those of the caller's namespace, which nobody but root may mount anew.
-        "proc" => Mount::Bind {
-            source: "/proc".into(),
-            target: first,
-            attributes: MountAttributes { noexec: true, ..plain },
-            optional: false,
-            flat: false,
-        },
+        "proc" => Mount::proc(first),
         "dev" => Mount::Dev { target: first, console: console() },
         "mqueue" => Mount::Mqueue { target: first },
         "symlink" => Mount::symlink(first, second),
@@ -171,47 +168,43 @@ fn one(
             Mount::Propagation { target: second, spread: spread(text(0))?, flat: false }
         }
         "unmount" => Mount::Unmount { target: first },
-        other => return Err(Failure::new(format!("--{other} is no option of mounts"))),
+        other => return Err(Error::new(format!("--{other} is no option of mounts"))),
     };
     next.unused()?;
-    if mount.takes_fd() {
-        command.mount_fd(mount, descriptor(arg, inherited)?);
-    } else {
-        command.mount(mount);
+    let fd = mount.takes_fd().then(|| descriptor(arg)).transpose()?;
+    Ok(Some(Mounted { mount, fd }))
+}
+
+fn descriptor(arg: &MountOption) -> Result<Source, Error> {
+    let text = arg.values.first().map(OsString::as_os_str).unwrap_or_default();
+    match text.to_str().and_then(|text| text.parse().ok()) {
+        Some(fd) => Ok(Source::Fd(fd)),
+        None => Err(Error::new(format!("--{}: {text:?} is no descriptor number", arg.option))),
     }
-    Ok(())
 }
 
-fn descriptor(arg: &MountArg, inherited: &Inherited) -> Result<OwnedFd, Failure> {
-    let fd = arg.fd().ok_or_else(|| {
-        let text = arg.values.first().map(|text| text.to_string_lossy()).unwrap_or_default();
-        Failure::new(format!("--{}: {text:?} is no descriptor number", arg.option))
-    })?;
-    inherited.get(fd)
-}
-
-fn mode(option: &str, text: &OsStr) -> Result<u32, Failure> {
+fn mode(option: &str, text: &OsStr) -> Result<u32, Error> {
     let mode = text.to_str().and_then(|text| u32::from_str_radix(text, 8).ok());
     mode.filter(|mode| *mode <= 0o7777).ok_or_else(|| {
-        Failure::new(format!("{option}: an octal number from 0 to 7777 is needed, not {text:?}"))
+        Error::new(format!("{option}: an octal number from 0 to 7777 is needed, not {text:?}"))
     })
 }
 
-fn bytes(text: &OsStr) -> Result<u64, Failure> {
+fn bytes(text: &OsStr) -> Result<u64, Error> {
     let bytes = text.to_str().and_then(|text| text.parse().ok());
     bytes
         .filter(|bytes| *bytes > 0)
-        .ok_or_else(|| Failure::new(format!("--size: a number of bytes is needed, not {text:?}")))
+        .ok_or_else(|| Error::new(format!("--size: a number of bytes is needed, not {text:?}")))
 }
 
-fn spread(text: &OsStr) -> Result<MountSpread, Failure> {
+fn spread(text: &OsStr) -> Result<MountSpread, Error> {
     Ok(match text.to_str() {
         Some("private") => MountSpread::Private,
         Some("slave") => MountSpread::Slave,
         Some("shared") => MountSpread::Shared,
         Some("unbindable") => MountSpread::Unbindable,
         _ => {
-            return Err(Failure::new(format!(
+            return Err(Error::new(format!(
                 "--mount-propagation: private, slave, shared or unbindable is needed, not {text:?}"
             )));
         }

@@ -4,6 +4,7 @@
 //! everybody counts from 34.
 
 use embryo_plan::limits::SIGNAL_MAX;
+use std::fmt;
 use std::str::FromStr;
 
 const RTMIN: u32 = 34;
@@ -12,11 +13,11 @@ const SIGSTOP: u32 = 19;
 
 /// The number of a signal, 1 to 64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Signal(pub(crate) u32);
+pub struct Signal(pub u32);
 
 /// A set of signals; bit n-1 is signal n.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SignalSet(pub(crate) u64);
+pub struct SignalSet(pub u64);
 
 impl FromStr for Signal {
     type Err = String;
@@ -76,6 +77,32 @@ impl FromStr for SignalSet {
         Ok(Self(set))
     }
 }
+
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match embryo_plan::signal_name(self.0) {
+            Some(name) => f.write_str(name),
+            None => self.0.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for SignalSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = !(1 << (SIGKILL - 1) | 1 << (SIGSTOP - 1));
+        match self.0 {
+            0 => return f.write_str("none"),
+            set if set == all => return f.write_str("all"),
+            _ => {}
+        }
+        let signals = (1..=SIGNAL_MAX).filter(|signal| self.0 >> (signal - 1) & 1 == 1);
+        let names: Vec<String> = signals.map(|signal| Signal(signal).to_string()).collect();
+        f.write_str(&names.join(","))
+    }
+}
+
+super::textual!(Signal: "a signal by name or number", number);
+super::textual!(SignalSet: "signals by name or number, \"all\" or \"none\"", number, list);
 
 #[cfg(test)]
 mod tests {

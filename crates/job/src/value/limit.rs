@@ -2,14 +2,29 @@
 //!
 //! It must never guess the half that is not given: that is the caller's own.
 
+use std::fmt;
 use std::str::FromStr;
 
-/// A resource with its limits; `None` leaves one, `u64::MAX` is no limit.
+/// A resource with its limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Rlimit {
-    pub(crate) resource: u32,
-    pub(crate) soft: Option<u64>,
-    pub(crate) hard: Option<u64>,
+pub struct Rlimit {
+    /// Which.
+    pub resource: Resource,
+    /// How much.
+    pub limits: Limits,
+}
+
+/// `RLIMIT_*` by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Resource(pub u32);
+
+/// Soft and hard limit; `None` leaves one, `u64::MAX` is no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// What is enforced.
+    pub soft: Option<u64>,
+    /// How far the soft one may be raised.
+    pub hard: Option<u64>,
 }
 
 impl FromStr for Rlimit {
@@ -17,8 +32,24 @@ impl FromStr for Rlimit {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, limits) = text.split_once('=').ok_or("NAME=SOFT[:HARD] is needed")?;
+        Ok(Self { resource: name.parse()?, limits: limits.parse()? })
+    }
+}
+
+impl FromStr for Resource {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
         let resource = resource(name)
             .ok_or_else(|| format!("{name:?} is no resource; they are {}", names()))?;
+        Ok(Self(resource))
+    }
+}
+
+impl FromStr for Limits {
+    type Err = String;
+
+    fn from_str(limits: &str) -> Result<Self, String> {
         let (soft, hard) = match limits.split_once(':') {
             None => (Some(amount(limits)?), Some(amount(limits)?)),
             Some((soft, hard)) => (half(soft)?, half(hard)?),
@@ -28,10 +59,40 @@ impl FromStr for Rlimit {
             (Some(soft), Some(hard)) if soft > hard => {
                 Err("the soft limit is above the hard limit".into())
             }
-            _ => Ok(Self { resource, soft, hard }),
+            _ => Ok(Self { soft, hard }),
         }
     }
 }
+
+impl fmt::Display for Rlimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.resource, self.limits)
+    }
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = embryo_plan::resource_name(self.0).unwrap_or("?");
+        f.write_str(&name.to_ascii_lowercase())
+    }
+}
+
+impl fmt::Display for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |limit: Option<u64>| match limit {
+            None => String::new(),
+            Some(u64::MAX) => "unlimited".into(),
+            Some(limit) => limit.to_string(),
+        };
+        if self.soft == self.hard {
+            return f.write_str(&text(self.soft));
+        }
+        write!(f, "{}:{}", text(self.soft), text(self.hard))
+    }
+}
+
+super::textual!(Resource: "the name of a resource");
+super::textual!(Limits: "\"SOFT:HARD\", or one limit for both: a number, or \"unlimited\"", number);
 
 fn half(text: &str) -> Result<Option<u64>, String> {
     if text.is_empty() { Ok(None) } else { amount(text).map(Some) }
@@ -78,12 +139,14 @@ fn names() -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::Rlimit;
+    use super::{Limits, Resource, Rlimit};
     use crate::value::check;
 
     #[test]
     fn a_limit_has_a_name_and_one_or_two_amounts() {
-        let limit = |resource, soft, hard| Some(Rlimit { resource, soft, hard });
+        let limit = |resource, soft, hard| {
+            Some(Rlimit { resource: Resource(resource), limits: Limits { soft, hard } })
+        };
         check("nofile=256", limit(7, Some(256), Some(256)));
         check("RLIMIT_NOFILE=1:2", limit(7, Some(1), Some(2)));
         check("as=2G:unlimited", limit(9, Some(2 << 30), Some(u64::MAX)));

@@ -2,62 +2,80 @@
 //!
 //! A number is always a descriptor; a file of that name is `./3`. It must never open anything.
 
-use clap::builder::{OsStringValueParser, TypedValueParser};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
+use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
+pub enum Mode {
+    /// `r`
     Read,
+    /// `w`: made or emptied
     Write,
+    /// `a`: made or appended to
     Append,
+    /// `rw`: made if missing
     ReadWrite,
+    /// `x`: made, and must not be there
     Exclusive,
+    /// `path`: a place only
     Path,
 }
 
 /// A descriptor of the caller, or a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Source {
+pub enum Source {
+    /// A descriptor of the caller.
     Fd(u32),
+    /// A file.
     File(PathBuf, Mode),
 }
 
 /// A standard stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum StdioSource {
+pub enum StdioSource {
+    /// The caller's.
     Inherit,
+    /// `/dev/null`.
     Null,
+    /// Nothing.
     Closed,
+    /// This.
     From(Source),
 }
 
 /// A descriptor number with what is to be there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct FdGrant {
-    pub(crate) fd: u32,
-    pub(crate) source: Source,
+pub struct FdGrant {
+    /// The number in the child.
+    pub fd: u32,
+    /// What is there.
+    pub source: Source,
 }
 
 /// A slot of a plan with what fills it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct SlotGrant {
-    pub(crate) slot: u32,
-    pub(crate) source: Source,
+pub struct SlotGrant {
+    /// The slot.
+    pub slot: u32,
+    /// What is there.
+    pub source: Source,
 }
 
 /// A program that is executed by descriptor.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ImageSource(pub(crate) Source);
+pub struct ImageSource(pub Source);
 
 /// A number at which `/dev/null` is to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct NullFd {
-    pub(crate) fd: u32,
-    pub(crate) mode: Mode,
+pub struct NullFd {
+    /// The number in the child.
+    pub fd: u32,
+    /// How it is opened.
+    pub mode: Mode,
 }
 
 impl Mode {
@@ -103,21 +121,11 @@ fn split_at_equals(text: &OsStr) -> (&[u8], Option<&[u8]>) {
     }
 }
 
-/// Parses `N`, `N=FD`, `N=PATH` and `N=PATH:MODE`.
-pub(crate) fn fd_grant_parser() -> impl TypedValueParser<Value = FdGrant> {
-    OsStringValueParser::new().try_map(|text: OsString| fd_grant(&text))
-}
-
 fn fd_grant(text: &OsStr) -> Result<FdGrant, String> {
     let (fd, rest) = split_at_equals(text);
     let fd = number(fd).ok_or("a descriptor number is needed: N, N=FD or N=PATH:MODE")?;
     let source = rest.map_or(Ok(Source::Fd(fd)), |rest| source(rest, Mode::Read))?;
     Ok(FdGrant { fd, source })
-}
-
-/// Parses `SLOT=FD`, `SLOT=PATH` and `SLOT=PATH:MODE`.
-pub(crate) fn slot_grant_parser() -> impl TypedValueParser<Value = SlotGrant> {
-    OsStringValueParser::new().try_map(|text: OsString| slot_grant(&text))
 }
 
 fn slot_grant(text: &OsStr) -> Result<SlotGrant, String> {
@@ -130,12 +138,6 @@ fn slot_grant(text: &OsStr) -> Result<SlotGrant, String> {
     }
 }
 
-/// Parses what a standard stream can be; bare paths are written to if `output`.
-pub(crate) fn stdio_parser(output: bool) -> impl TypedValueParser<Value = StdioSource> {
-    let default = if output { Mode::Write } else { Mode::Read };
-    OsStringValueParser::new().try_map(move |text: OsString| stdio(&text, default))
-}
-
 fn stdio(text: &OsStr, default: Mode) -> Result<StdioSource, String> {
     Ok(match text.as_bytes() {
         b"inherit" => StdioSource::Inherit,
@@ -143,11 +145,6 @@ fn stdio(text: &OsStr, default: Mode) -> Result<StdioSource, String> {
         b"closed" => StdioSource::Closed,
         other => StdioSource::From(source(other, default)?),
     })
-}
-
-/// Parses a descriptor, or the path of a program.
-pub(crate) fn image_parser() -> impl TypedValueParser<Value = ImageSource> {
-    OsStringValueParser::new().try_map(|text: OsString| image(&text))
 }
 
 fn image(text: &OsStr) -> Result<ImageSource, String> {
@@ -158,6 +155,89 @@ fn image(text: &OsStr) -> Result<ImageSource, String> {
         None => Err("a descriptor or a path is needed".into()),
     }
 }
+
+impl FdGrant {
+    /// Parses `N`, `N=FD`, `N=PATH` and `N=PATH:MODE`.
+    ///
+    /// # Errors
+    /// What is expected instead.
+    pub fn parse(text: &OsStr) -> Result<Self, String> {
+        fd_grant(text)
+    }
+}
+
+impl SlotGrant {
+    /// Parses `SLOT=FD`, `SLOT=PATH` and `SLOT=PATH:MODE`.
+    ///
+    /// # Errors
+    /// What is expected instead.
+    pub fn parse(text: &OsStr) -> Result<Self, String> {
+        slot_grant(text)
+    }
+}
+
+impl Source {
+    /// Parses `FD`, `PATH` and `PATH:MODE`.
+    ///
+    /// # Errors
+    /// What is expected instead.
+    pub fn parse(text: &OsStr) -> Result<Self, String> {
+        source(text.as_bytes(), Mode::Read)
+    }
+}
+
+impl StdioSource {
+    /// Parses what a standard stream can be; bare paths are written to if `output`.
+    ///
+    /// # Errors
+    /// What is expected instead.
+    pub fn parse(text: &OsStr, output: bool) -> Result<Self, String> {
+        stdio(text, if output { Mode::Write } else { Mode::Read })
+    }
+}
+
+impl ImageSource {
+    /// Parses a descriptor, or the path of a program.
+    ///
+    /// # Errors
+    /// What is expected instead.
+    pub fn parse(text: &OsStr) -> Result<Self, String> {
+        image(text)
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Mode::Read => "r",
+            Mode::Write => "w",
+            Mode::Append => "a",
+            Mode::ReadWrite => "rw",
+            Mode::Exclusive => "x",
+            Mode::Path => "path",
+        })
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Fd(fd) => write!(f, "descriptor {fd}"),
+            Source::File(path, _) => path.display().fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for NullFd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.mode {
+            Mode::ReadWrite => write!(f, "{}", self.fd),
+            mode => write!(f, "{}:{mode}", self.fd),
+        }
+    }
+}
+
+super::textual!(NullFd: "a descriptor number, with \":r\" or \":w\" if it is not for both", number);
 
 impl FromStr for NullFd {
     type Err = String;
@@ -170,6 +250,15 @@ impl FromStr for NullFd {
             _ => Err("the mode is r, w or rw".into()),
         }
     }
+}
+
+/// The terminal that becomes the controlling one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ctty {
+    /// The caller's standard stream that is one.
+    Own,
+    /// This one.
+    Path(PathBuf),
 }
 
 #[cfg(test)]

@@ -1,32 +1,37 @@
-//! The descriptors that the caller of this command left open for it, by number.
+//! The descriptors that were left open for this process, by number.
 //!
 //! They are taken before anything else is opened: a number that is free would otherwise be ours by
 //! the time it is looked at. It must never grant what this process opened for itself.
 
-use crate::failure::Failure;
+use crate::error::Error;
+use crate::fill::place;
 use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketFlags, SocketType,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
 
 /// Descriptors of the caller by the numbers that it has for them.
 #[derive(Debug, Default)]
-pub(crate) struct Inherited {
+pub struct Callers {
     fds: BTreeMap<u32, OwnedFd>,
     looking: bool,
+    stand_in: bool,
 }
 
-impl Inherited {
+impl Callers {
     /// Takes the descriptors with these numbers.
-    pub(crate) fn take(numbers: impl IntoIterator<Item = u32>) -> Result<Self, Failure> {
-        let numbers: Vec<u32> = numbers.into_iter().collect();
+    ///
+    /// # Errors
+    /// One is not open.
+    pub fn take(numbers: impl IntoIterator<Item = u32>) -> Result<Self, Error> {
+        let numbers: BTreeSet<u32> = numbers.into_iter().collect();
         for number in &numbers {
             if embryo_syscall::fcntl_getfd(*number as i32).is_err() {
-                return Err(Failure::new(format!("descriptor {number} is not open in the caller"))
-                    .hint(format!(
+                return Err(Error::new(format!("descriptor {number} is not open in the caller"))
+                    .with_hint(format!(
                         "in a shell, {number}<FILE opens a file as descriptor {number}"
                     )));
             }
@@ -34,27 +39,47 @@ impl Inherited {
         let mut inherited = Self::default();
         for number in numbers {
             let fd = duplicate(number as i32)
-                .map_err(|errno| Failure::io("cannot take descriptor", number, &errno.into()))?;
+                .map_err(|errno| Error::io("cannot take descriptor", number, &errno.into()))?;
             inherited.fds.insert(number, fd);
         }
         Ok(inherited)
     }
 
+    /// Takes those that are open, for who wants to look and not to start anything: the others are
+    /// stood in for.
+    ///
+    /// # Errors
+    /// One that is open cannot be taken.
+    pub fn take_open(numbers: impl IntoIterator<Item = u32>) -> Result<Self, Error> {
+        let open = |number: &u32| embryo_syscall::fcntl_getfd(*number as i32).is_ok();
+        let mut callers = Self::take(numbers.into_iter().filter(open))?.looking(true);
+        callers.stand_in = true;
+        Ok(callers)
+    }
+
     /// Says whether nothing is to be started: then no file is made, emptied or opened for writing.
-    pub(crate) fn looking(self, looking: bool) -> Self {
+    #[must_use]
+    pub fn looking(self, looking: bool) -> Self {
         Self { looking, ..self }
     }
 
     /// Whether nothing is to be started.
-    pub(crate) fn is_looking(&self) -> bool {
+    #[must_use]
+    pub fn is_looking(&self) -> bool {
         self.looking
     }
 
     /// A handle of its own for the caller's descriptor `number`.
-    pub(crate) fn get(&self, number: u32) -> Result<OwnedFd, Failure> {
+    ///
+    /// # Errors
+    /// It was not taken.
+    pub fn get(&self, number: u32) -> Result<OwnedFd, Error> {
+        if self.stand_in && !self.fds.contains_key(&number) {
+            return place("/dev/null");
+        }
         let fd = self.fds.get(&number).map(OwnedFd::try_clone);
         let fd = fd.unwrap_or_else(|| Err(rustix::io::Errno::BADF.into()));
-        fd.map_err(|error| Failure::io("cannot take descriptor", number, &error))
+        fd.map_err(|error| Error::io("cannot take descriptor", number, &error))
     }
 }
 
@@ -83,7 +108,7 @@ fn duplicate(number: i32) -> rustix::io::Result<OwnedFd> {
 
 #[cfg(test)]
 mod tests {
-    use super::Inherited;
+    use super::Callers;
     use rustix::fd::AsRawFd;
     use std::io::{Read, Write};
 
@@ -91,7 +116,7 @@ mod tests {
     fn a_number_becomes_a_handle_of_its_own() {
         let (mut reader, writer) = std::io::pipe().expect("a pipe can be made");
         let number = writer.as_raw_fd().unsigned_abs();
-        let inherited = Inherited::take([number]).expect("it is open");
+        let inherited = Callers::take([number]).expect("it is open");
         let mut copy = std::fs::File::from(inherited.get(number).expect("it was taken"));
         drop((writer, inherited));
         copy.write_all(b"x").expect("the copy works");
@@ -103,8 +128,8 @@ mod tests {
 
     #[test]
     fn a_closed_number_is_an_error_and_a_foreign_one_too() {
-        let failure = Inherited::take([1_000_000]).expect_err("it is not open");
-        assert!(failure.message().contains("descriptor 1000000 is not open"));
-        assert!(Inherited::default().get(0).is_err());
+        let failure = Callers::take([1_000_000]).expect_err("it is not open");
+        assert!(failure.to_string().contains("descriptor 1000000 is not open"));
+        assert!(Callers::default().get(0).is_err());
     }
 }

@@ -2,15 +2,16 @@
 //!
 //! It must never add a flag that was not named.
 
+use std::fmt;
 use std::str::FromStr;
 
 /// The number that personality(2) takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Persona(pub(crate) u32);
+pub struct Persona(pub u32);
 
 impl Persona {
     /// `ADDR_NO_RANDOMIZE`.
-    pub(crate) const NO_ASLR: u32 = 0x004_0000;
+    pub const NO_ASLR: u32 = 0x004_0000;
 }
 
 /// From the kernel's `include/uapi/linux/personality.h`.
@@ -37,6 +38,14 @@ impl FromStr for Persona {
         text.split(',').map(part).try_fold(0, |all, one| Ok(all | one?)).map(Self)
     }
 }
+
+impl fmt::Display for Persona {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}", self.0)
+    }
+}
+
+super::textual!(Persona: "a number, or names of setarch(8)", number, list);
 
 fn part(text: &str) -> Result<u32, String> {
     let number = match text.strip_prefix("0x") {

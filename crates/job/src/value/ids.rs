@@ -2,11 +2,12 @@
 //!
 //! It must never take a number for a name: `0` is always uid 0.
 
+use std::fmt;
 use std::str::FromStr;
 
 /// One id.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Id {
+pub enum Id {
     /// It stays what it is.
     Keep,
     /// This one.
@@ -17,15 +18,15 @@ pub(crate) enum Id {
 
 /// Real, effective and saved id.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Ids(pub(crate) [Id; 3]);
+pub struct Ids(pub [Id; 3]);
 
 /// Supplementary groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Groups(pub(crate) Vec<Id>);
+pub struct Groups(pub Vec<Id>);
 
 /// A process group: a new one is 0, as setpgid(2) has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Pgid(pub(crate) u32);
+pub struct Pgid(pub u32);
 
 /// `u32::MAX` is what the system calls take for "leave it".
 fn id(text: &str) -> Result<Id, String> {
@@ -37,6 +38,44 @@ fn id(text: &str) -> Result<Id, String> {
         Ok(number) => Ok(Id::Number(number)),
     }
 }
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Id::Keep => Ok(()),
+            Id::Number(number) => number.fmt(f),
+            Id::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+impl fmt::Display for Ids {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [real, effective, saved] = &self.0;
+        if real == effective && effective == saved {
+            return real.fmt(f);
+        }
+        write!(f, "{real}:{effective}:{saved}")
+    }
+}
+
+impl fmt::Display for Groups {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ids: Vec<String> = self.0.iter().map(Id::to_string).collect();
+        f.write_str(if ids.is_empty() { "none" } else { "" })?;
+        f.write_str(&ids.join(","))
+    }
+}
+
+impl fmt::Display for Pgid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == 0 { f.write_str("new") } else { self.0.fmt(f) }
+    }
+}
+
+super::textual!(Ids: "an id or a name, or \"REAL:EFFECTIVE:SAVED\"", number);
+super::textual!(Groups: "groups by id or name, or \"none\"", number, list);
+super::textual!(Pgid: "\"new\", or the number of a process group", number);
 
 impl FromStr for Ids {
     type Err = String;

@@ -2,23 +2,29 @@
 //!
 //! It must never leave a real-time policy without a priority: the kernel has no default for one.
 
-use super::nanoseconds;
+use super::{Span, nanoseconds};
+use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 /// A policy by its `SCHED_*` number, and its static priority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Policy {
-    pub(crate) policy: u32,
-    pub(crate) priority: u32,
+pub struct Policy {
+    /// `SCHED_*`.
+    pub policy: u32,
+    /// 1 to 99 for FIFO and RR, else 0.
+    pub priority: u32,
 }
 
 /// The times of `SCHED_DEADLINE`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Deadline {
-    pub(crate) runtime: Duration,
-    pub(crate) deadline: Duration,
-    pub(crate) period: Duration,
+pub struct Deadline {
+    /// Of each period.
+    pub runtime: Duration,
+    /// From the start of a period.
+    pub deadline: Duration,
+    /// How long one is.
+    pub period: Duration,
 }
 
 impl FromStr for Policy {
@@ -62,6 +68,24 @@ impl FromStr for Deadline {
         })
     }
 }
+
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = embryo_plan::sched_policy_name(self.policy).unwrap_or("?");
+        f.write_str(&name.to_ascii_lowercase())?;
+        if self.priority == 0 { Ok(()) } else { write!(f, ":{}", self.priority) }
+    }
+}
+
+impl fmt::Display for Deadline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { runtime, deadline, period } = *self;
+        write!(f, "{}:{}:{}", Span(runtime), Span(deadline), Span(period))
+    }
+}
+
+super::textual!(Policy: "other, batch, idle, \"fifo:PRIO\" or \"rr:PRIO\"");
+super::textual!(Deadline: "\"RUNTIME:DEADLINE:PERIOD\"");
 
 #[cfg(test)]
 mod tests {
