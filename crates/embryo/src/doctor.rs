@@ -1,6 +1,7 @@
 //! What this kernel and this user can do, found out by trying it on a child where that is possible.
 
 mod cgroup;
+mod mounts;
 mod namespaces;
 mod privilege;
 
@@ -45,6 +46,7 @@ impl Doctor {
         abilities.extend(cgroup::abilities());
         abilities.extend(confine::abilities());
         abilities.extend(namespaces::abilities());
+        abilities.extend(mounts::abilities());
         abilities.push(sigchld());
         Self {
             kernel: rustix::system::uname().release().to_string_lossy().into_owned(),

@@ -224,8 +224,8 @@ pub enum Mount {
         /// How.
         #[cfg_attr(feature = "serde", serde(default))]
         attributes: MountAttributes,
-        /// Whether it keeps its notes in `user.` attributes, as that of an ordinary user has to; unless it is
-        /// said, it does where the caller is one.
+        /// Whether it keeps its notes in `user.` attributes, as one in a user namespace has to; unless it is
+        /// said, it does where the child has one or the caller is an ordinary user.
         #[cfg_attr(feature = "serde", serde(default))]
         userxattr: Option<bool>,
     },
@@ -400,8 +400,14 @@ impl Mount {
         Some(target)
     }
 
-    /// Adds the ops that it stands for. `slot` is that of its descriptor.
-    pub(crate) fn add(&self, plan: &mut PlanBuilder, slot: Slot) -> Result<(), NulError> {
+    /// Adds the ops that it stands for. `slot` is that of its descriptor, and `user_namespace` says whether the
+    /// child has one of its own.
+    pub(crate) fn add(
+        &self,
+        plan: &mut PlanBuilder,
+        slot: Slot,
+        user_namespace: bool,
+    ) -> Result<(), NulError> {
         let mut op = |op: MountOp<'_>| _ = plan.op(&Op::Mount(op));
         match self {
             Mount::Bind { source, target, attributes, optional, flat } => {
@@ -445,7 +451,8 @@ impl Mount {
                 }
                 flags.set(MountFlags::UPPER, above[0].is_some());
                 flags.set(MountFlags::THROWAWAY, *upper == Upper::Throwaway);
-                let userxattr = userxattr.unwrap_or_else(|| !rustix::process::geteuid().is_root());
+                let userxattr = userxattr
+                    .unwrap_or_else(|| user_namespace || !rustix::process::geteuid().is_root());
                 flags.set(MountFlags::USERXATTR, userxattr);
                 op(MountOp::Overlay { layers: &layers, target: &target_path(target)?, flags });
             }

@@ -59,6 +59,8 @@ options! {
     /// Nothing can be written any more to what is mounted at DEST; what is below it stays
     remount_ro "remount-ro" ["DEST"],
     /// Mount the processes of the program's pid namespace
+    ///
+    /// Without --unshare-pid or the like it is the caller's /proc that is seen there.
     proc "proc" ["DEST"],
     /// Make the least that is called /dev
     ///

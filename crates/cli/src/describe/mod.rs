@@ -13,6 +13,7 @@ use crate::failure::Failure;
 use crate::value::{SignalSet, Variable};
 use embryo_job::value::{Ctty, Nice, OomScoreAdj, Span, Text, Umask};
 use embryo_job::{Error, Job, MountOption, Namespace};
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
 /// Says in `job` what the options say.
@@ -175,8 +176,14 @@ fn signals(args: &ChildArgs, job: &mut Job) {
 
 /// They are mounted after those of the file.
 fn mounts(args: &ChildArgs, job: &mut Job) -> Result<(), Error> {
-    let option =
-        |(option, values): &(&'static str, _)| MountOption { option, values: Vec::clone(values) };
+    let own_pids = namespace::has_own_pids(args, job);
+    let option = |(option, values): &(&'static str, Vec<OsString>)| match (*option, &values[..]) {
+        // It is the caller's processes that are to be seen, and only root may mount those anew.
+        ("proc", [target]) if !own_pids => {
+            MountOption { option: "bind", values: vec!["/proc".into(), target.clone()] }
+        }
+        _ => MountOption { option, values: Vec::clone(values) },
+    };
     let options: Vec<MountOption> = args.mounts.0.iter().map(option).collect();
     if !options.is_empty() && job.sandbox.is_none() {
         job.namespaces.unshare.insert(Namespace::Mount);

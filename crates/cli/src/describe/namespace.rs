@@ -66,6 +66,16 @@ pub(super) fn overlay(args: &ChildArgs, job: &mut Job) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Whether its processes are not those of the caller's pid namespace.
+pub(super) fn has_own_pids(args: &ChildArgs, job: &Job) -> bool {
+    let (wanted, said) = (&args.namespaces, &job.namespaces);
+    let joined = wanted.join_namespace.iter().any(|joined| KINDS[joined.0] == Namespace::Pid);
+    let own = kinds(args).any(|kind| kind == Namespace::Pid) || wanted.pidns.is_some() || joined;
+    let said_so = said.unshare.contains(&Namespace::Pid) || said.tid.is_some();
+    let said_so = said_so || said.join.iter().any(|join| join.kind == Namespace::Pid);
+    own || wanted.set_tid.is_some() || job.sandbox.is_some() || said_so
+}
+
 /// Those that are to be new.
 fn kinds(args: &ChildArgs) -> impl Iterator<Item = Namespace> {
     let wanted = &args.namespaces;

@@ -56,7 +56,7 @@ impl Command {
                 }
             };
             let nul = |_| Error::Plan(BuildError::Nul("a path of a mount"));
-            mount.add(&mut draft.plan, slot).map_err(nul)?;
+            mount.add(&mut draft.plan, slot, self.has_users()).map_err(nul)?;
         }
         if self.new_root.is_some() {
             draft.plan.op(&Op::Mount(MountOp::EnterRoot));

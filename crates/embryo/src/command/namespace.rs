@@ -159,6 +159,13 @@ impl Command {
         }
     }
 
+    /// Whether the child is to be in a user namespace that the caller is not in.
+    pub(super) fn has_users(&self) -> bool {
+        let joined = &self.namespaces.joined;
+        self.namespaces.user.is_some()
+            || joined.iter().any(|(_, kinds)| kinds.contains(Namespaces::USER))
+    }
+
     pub(super) fn joins_mounts(&self) -> bool {
         self.namespaces.joined.iter().any(|(_, kinds)| kinds.contains(Namespaces::MOUNT))
     }

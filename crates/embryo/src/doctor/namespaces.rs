@@ -3,7 +3,8 @@
 use super::{Ability, Tried, ability};
 use crate::hint::namespace::forbidding;
 use crate::spawn::{SpawnOptions, spawn_with};
-use crate::{Error, ExecFlags, Keep, NamespaceKind, NamespaceOp, Namespaces, Op, Plan};
+use crate::{Error, ExecFlags, Keep, MountOp, NamespaceKind, NamespaceOp, Namespaces, Op, Plan};
+use std::os::fd::BorrowedFd;
 
 pub(super) fn abilities() -> Vec<Ability> {
     let root = NamespaceOp::User { uid: 0, gid: 0 };
@@ -68,11 +69,23 @@ fn subids() -> Ability {
 
 /// Does these, and then fails on purpose.
 fn tried(ops: &[NamespaceOp<'_>]) -> Tried {
+    try_ops(&ops.iter().map(|op| Op::Namespace(*op)).collect::<Vec<_>>(), &[])
+}
+
+/// The same of any ops. A new root is entered after them.
+pub(super) fn try_ops(ops: &[Op<'_>], grants: &[BorrowedFd<'_>]) -> Tried {
     const EXPECTED: u32 = 125;
+    let new_root = ops.iter().any(|op| matches!(op, Op::Mount(MountOp::NewRoot { .. })));
     let mut plan = Plan::builder();
-    plan.keep(Keep::UMASK | Keep::CWD | Keep::SESSION);
+    plan.keep(Keep::UMASK | Keep::SESSION);
+    grants.iter().for_each(|_| _ = plan.slot());
     for op in ops {
-        plan.op(&Op::Namespace(*op));
+        plan.op(op);
+    }
+    if new_root {
+        plan.op(&Op::Mount(MountOp::EnterRoot)).op(&Op::ChdirPath { path: c"/" });
+    } else {
+        plan.keep(Keep::CWD);
     }
     plan.op(&Op::Fail { errno: EXPECTED })
         .op(&Op::ExecPath { path: c"/", flags: ExecFlags::empty() })
@@ -80,7 +93,7 @@ fn tried(ops: &[NamespaceOp<'_>]) -> Tried {
     let outcome = plan
         .build()
         .map_err(Error::from)
-        .and_then(|plan| spawn_with(&plan, &[], SpawnOptions::new()));
+        .and_then(|plan| spawn_with(&plan, grants, SpawnOptions::new()));
     match outcome {
         Err(Error::Spawn(error)) if u32::from(error.fault.errno) == EXPECTED => {
             Tried::Works(crate::direct::clone_is_legacy())
