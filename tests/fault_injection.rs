@@ -15,8 +15,9 @@ mod refusal;
 use before::{Before, caller_state};
 use catalogue::Who;
 use embryo::{
-    Access, CapSets, ConfineOp, ExecFlags, FilterFlags, Keep, LandlockFlags, MapFlags, Op, OpCode,
-    Plan, PlanBuilder, PrivilegeOp, Regset, SpawnError, X86Regs,
+    Access, CapSets, ConfineOp, ExecFlags, FilterFlags, IdRange, Keep, LandlockFlags, MapFlags,
+    NamespaceOp, Namespaces, Op, OpCode, Plan, PlanBuilder, PrivilegeOp, Regset, SpawnError,
+    UserFlags, X86Regs,
 };
 use embryo_tests::{alone, is_root, rerun_as_nobody, skip};
 use launch::{Draft, borrow, c_path};
@@ -190,6 +191,47 @@ fn seventh() -> Draft {
     draft
 }
 
+/// A world of its own, below an init, with the caller alone in it.
+fn eighth() -> Draft {
+    let op = Op::Namespace;
+    let mut draft = Draft::probe(&["exit", "0"]);
+    if is_root() {
+        let slot = draft.grant(File::open("/proc/self/ns/uts").expect("it is there"));
+        draft.op(&op(NamespaceOp::Join { slot, kinds: Namespaces::UTS }));
+    }
+    draft
+        .op(&op(NamespaceOp::User { uid: 0, gid: 0 }))
+        .op(&op(NamespaceOp::Unshare { kinds: Namespaces::UNSHARED }))
+        .op(&op(NamespaceOp::ClockOffset { clock: 1, seconds: 1, nanoseconds: 1 }))
+        .op(&op(NamespaceOp::Pid { pid: 0 }))
+        .op(&op(NamespaceOp::HostName { name: c"a" }))
+        .op(&op(NamespaceOp::DomainName { name: c"b" }))
+        .op(&op(NamespaceOp::Loopback))
+        .op(&op(NamespaceOp::NestedUser { uid: 1, gid: 1 }))
+        .op(&Op::Umask { mode: 0o22 });
+    draft
+}
+
+/// Ids that the owner maps, in a time namespace that is gone on in.
+fn ninth() -> Draft {
+    let op = Op::Namespace;
+    let ids = [rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()];
+    let [uids, gids] = ids.map(|id| IdRange { inside: 0, outside: id, count: 1 }.to_bytes());
+    let flags = UserFlags::DENY_SETGROUPS;
+    let mut draft = Draft::probe(&["exit", "0"]);
+    draft
+        .op(&op(NamespaceOp::MappedUser { flags, uids: &uids, gids: &gids }))
+        .op(&op(NamespaceOp::Unshare { kinds: Namespaces::TIME }))
+        .op(&Op::Umask { mode: 0o22 });
+    draft
+}
+
+/// Whether user namespaces can be had.
+fn has_users() -> bool {
+    let samples = catalogue::samples(OpCode::UserNamespace);
+    samples.iter().all(|sample| sample.who.is_me())
+}
+
 /// Two threads, each of which exits with 0: the last one ends the process.
 fn threads() -> Draft {
     const PAGE: u64 = 4096;
@@ -344,6 +386,16 @@ fn at_every_op_of_threads_under_a_filter() {
     fail_everywhere(sixth);
 }
 
+#[test]
+fn at_every_op_on_namespaces() {
+    alone!();
+    if !has_users() {
+        skip!("user namespaces cannot be made here");
+    }
+    fail_everywhere(eighth);
+    fail_everywhere(ninth);
+}
+
 /// The plans work but for the fault, and hold every kind of op.
 #[test]
 fn without_a_fault_they_run() {
@@ -365,6 +417,16 @@ fn without_a_fault_they_run() {
         OpCode::SessionKeyring,
         OpCode::Mdwe,
         OpCode::CgroupJoin,
+        OpCode::JoinNamespace,
+        OpCode::UserNamespace,
+        OpCode::MappedUserNamespace,
+        OpCode::Unshare,
+        OpCode::ClockOffset,
+        OpCode::PidNamespace,
+        OpCode::HostName,
+        OpCode::DomainName,
+        OpCode::Loopback,
+        OpCode::NestedUserNamespace,
     ] {
         if !catalogue::samples(code).iter().any(|sample| sample.who.is_me()) {
             seen.insert(code);
@@ -399,6 +461,9 @@ fn plans() -> Vec<fn() -> Draft> {
     let mut plans: Vec<fn() -> Draft> = vec![first, second, third];
     if embryo::Landlock::kernel_abi().is_some() {
         plans.push(seventh);
+    }
+    if has_users() {
+        plans.extend([eighth as fn() -> Draft, ninth]);
     }
     if cfg!(target_arch = "x86_64") {
         plans.extend([fourth as fn() -> Draft, fifth]);

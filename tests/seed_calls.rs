@@ -31,7 +31,7 @@ mod watch;
 const LEAP: Range<u64> = 0x4000_0000..0x4000_1000;
 /// Linked into the seed, and not called there: never, only when a thread could not be made, or only by
 /// an older kernel.
-const NEVER: &[&str] = &["close_range", "exit", "fchmodat"];
+const NEVER: &[&str] = &["exit", "fchmodat"];
 
 /// Where the seed's image lies.
 fn image() -> Range<u64> {

@@ -5,6 +5,7 @@
 //! as the bytes are.
 
 use crate::mount::{self, Texts};
+use crate::namespace;
 use arbitrary::Arbitrary;
 use embryo::{
     Access, BuildError, CapSets, CgroupOp, ConfineOp, ExecFlags, FilterFlags, Keep,
@@ -132,6 +133,7 @@ fn admits(
             | OpCode::BindSlot
             | OpCode::BindMapped
             | OpCode::FileSlot
+            | OpCode::JoinNamespace
     );
     if takes_slot && slots == 0 {
         return false;
@@ -172,6 +174,24 @@ fn admits(
         OpCode::SignalMask => ("mask".into(), ""),
         OpCode::SignalIgnore => ("ignore".into(), "default"),
         OpCode::SignalDefault => ("default".into(), "ignore"),
+        // In a user namespace there are not the ids that others name.
+        OpCode::Uid | OpCode::Gid | OpCode::Groups => {
+            return !seen.contains("users") && seen.insert(code.name().into()) && {
+                seen.insert("ids".into());
+                true
+            };
+        }
+        OpCode::UserNamespace | OpCode::MappedUserNamespace => ("users".into(), "ids"),
+        OpCode::NestedUserNamespace if seen.contains("ids") => return false,
+        OpCode::NestedUserNamespace => {
+            seen.insert("users".into());
+            return seen.insert(code.name().into());
+        }
+        OpCode::ClockOffset | OpCode::HostName | OpCode::DomainName | OpCode::Loopback
+            if !seen.contains(OpCode::Unshare.name()) =>
+        {
+            return false;
+        }
         other => (other.name().into(), ""),
     };
     !seen.contains(excluded) && seen.insert(key)
@@ -252,6 +272,8 @@ impl Wild {
         }
         let ruleset = if self.tame { Slot(0) } else { slot };
         let mounts = Texts::of([&first, &second], self.tame);
+        let maps = [&self.texts[0].0[..], &self.texts[1].0[..]];
+        let spaces = namespace::Texts::of(&first, maps, self.tame);
         let access = [Access::Read, Access::Write, Access::ReadWrite][b as usize % 3];
         plan.op(&match code {
             OpCode::Fail => Op::Fail { errno: number(4095).wrapping_add(1) },
@@ -380,6 +402,23 @@ impl Wild {
             | OpCode::EnterRoot => {
                 Op::Mount(mount::wild(code, slot, self.flags, self.numbers, &mounts, self.tame))
             }
+            OpCode::JoinNamespace
+            | OpCode::UserNamespace
+            | OpCode::MappedUserNamespace
+            | OpCode::Unshare
+            | OpCode::ClockOffset
+            | OpCode::PidNamespace
+            | OpCode::HostName
+            | OpCode::DomainName
+            | OpCode::Loopback
+            | OpCode::NestedUserNamespace => Op::Namespace(namespace::wild(
+                code,
+                slot,
+                self.flags,
+                self.numbers,
+                &spaces,
+                self.tame,
+            )),
             OpCode::ExecPath => Op::ExecPath { path: &first, flags: shell },
             OpCode::ExecSlot => Op::ExecSlot { slot, flags: open },
             OpCode::ExecName => Op::ExecName { name: &first, search: &second, flags: shell },

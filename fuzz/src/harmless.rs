@@ -5,6 +5,7 @@
 //! is, its root is an empty directory, and no limit lets it dump a core.
 
 use crate::mount;
+use crate::namespace;
 use embryo::{Op, Plan, PlanBuilder, PlanView, PrivilegeOp, Regset, Slot, X86Regs};
 use rustix::pty::OpenptFlags;
 use std::ffi::CString;
@@ -95,6 +96,7 @@ fn tamed<'a>(op: Op<'a>, grants: &'a Grants) -> Op<'a> {
         }
         Op::ChrootPath { .. } => Op::ChrootPath { path: &grants.empty_dir },
         Op::Mount(op) => Op::Mount(mount::tamed(op, &grants.empty_dir)),
+        Op::Namespace(op) => Op::Namespace(namespace::tamed(op, NOBODY)),
         // A task that has used up its runtime does not even die before its next period.
         Op::Sched { policy: SCHED_DEADLINE, priority, flags, .. } => Op::Sched {
             policy: SCHED_DEADLINE,

@@ -9,6 +9,7 @@ mod caller;
 mod description;
 mod harmless;
 mod mount;
+mod namespace;
 mod socket;
 
 pub use caller::Caller;

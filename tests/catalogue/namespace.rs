@@ -20,6 +20,13 @@ fn may_unshare() -> bool {
     })
 }
 
+/// Whether clone3(2) is refused, as some containers do.
+fn may_choose() -> bool {
+    // SAFETY: arguments of no length are no arguments, whatever they are.
+    unsafe { libc::syscall(libc::SYS_clone3, std::ptr::null::<u8>(), 0usize) };
+    std::io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL)
+}
+
 const ROOT: Op<'static> = Op::Namespace(NamespaceOp::User { uid: 0, gid: 0 });
 const IDENTITY: u32 = 1_000_000;
 
@@ -154,10 +161,13 @@ pub(super) const SAMPLES: &[Sample] = &[
             assert_eq!(child.status("Name"), "embryo:init");
         })
     }),
-    sample(OpCode::PidNamespace, "with a pid of its own choice", |draft| {
-        draft.op(&ROOT).op(&Op::Namespace(NamespaceOp::Pid { pid: 77 }));
-        Box::new(|child| assert_eq!((child.report.pid, child.report.ppid), (77, 1)))
-    }),
+    Sample {
+        who: Who::Where("user namespaces and clone3", || may_unshare() && may_choose()),
+        ..Sample::new(OpCode::PidNamespace, "with a pid of its own choice", |draft| {
+            draft.op(&ROOT).op(&Op::Namespace(NamespaceOp::Pid { pid: 77 }));
+            Box::new(|child| assert_eq!((child.report.pid, child.report.ppid), (77, 1)))
+        })
+    },
     sample(OpCode::HostName, "in a namespace of its own", |draft| {
         draft.op(&ROOT).op(&unshare(Namespaces::UTS));
         draft.op(&Op::Namespace(NamespaceOp::HostName { name: c"embryo-test" }));
@@ -264,10 +274,13 @@ pub(super) const FAILURES: &[Failure] = &[
         draft.op(&Op::Namespace(NamespaceOp::Pid { pid: 0 }));
     })
     .without(CapabilitySet::SYS_ADMIN),
-    failure(OpCode::PidNamespace, "a pid beyond pid_max", libc::EINVAL, |draft| {
-        draft.op(&ROOT).op(&Op::Namespace(NamespaceOp::Pid { pid: 1 << 22 }));
-    })
-    .names("4194304"),
+    Failure {
+        who: Who::Where("user namespaces and clone3", || may_unshare() && may_choose()),
+        ..Failure::new(OpCode::PidNamespace, "a pid beyond pid_max", libc::EINVAL, |draft| {
+            draft.op(&ROOT).op(&Op::Namespace(NamespaceOp::Pid { pid: 1 << 22 }));
+        })
+        .names("4194304")
+    },
     failure(OpCode::HostName, "refused", libc::EPERM, |draft| {
         draft.op(&ROOT).op(&unshare(Namespaces::UTS));
         draft.op(&Op::Namespace(NamespaceOp::HostName { name: c"a" }));

@@ -220,7 +220,7 @@ fn the_start_itself_is_answered() {
     // Whoever does not answer waits as long as for any start.
     leaving_nothing(|| {
         let mut command = command();
-        command.spawn_options(SpawnOptions::new().timeout(Duration::from_millis(300)));
+        command.spawn_options(SpawnOptions::new().timeout(Duration::from_secs(3)));
         let mut launching = command.launch().expect("it is sent");
         let listener = launching.take_listener().expect("it comes before the image");
         let error = launching.wait().expect_err("nobody answers");

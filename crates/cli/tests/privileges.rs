@@ -64,16 +64,11 @@ fn what_is_no_capability_is_refused_with_the_nearest() {
     check(&["--cgroup-parent", "/", "--memory-max", "lots"], "--memory-max");
     check(&["--cgroup-parent", "/", "--cgroup-set", "file"], "--cgroup-set");
     let dir = embryo_tests::tempdir();
-    let plan = dir.path().join("plan");
-    let plan = plan.to_str().expect("its name is text");
-    embryo(&["run", "--save", plan, "true"]).ok();
-    for option in [
-        &["--plan", plan, "--cap-add", "all"][..],
-        &["--plan", plan, "--die-with-parent"],
-        &["--plan", plan, "--mempolicy", "local"],
-    ] {
-        let line = embryo(&[&["run"], option].concat()).fails(125);
-        assert!(line.contains(option[2]), "{line}");
+    let plan = dir.path().join("plan").to_str().expect("it is text").to_owned();
+    embryo(&["run", "--save", &plan, "--", "true"]).ok();
+    for option in [&["--cap-add", "all"][..], &["--die-with-parent"], &["--mempolicy", "local"]] {
+        let line = embryo(&[&["run", "--plan", &plan], option].concat()).fails(125);
+        assert!(line.contains(option[0]), "{line}");
     }
     if !is_root() {
         check(&["--cap-drop", "ALL"], "CAP_SETPCAP");

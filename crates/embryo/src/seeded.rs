@@ -409,7 +409,9 @@ pub(crate) fn results(
         match reply.meaning() {
             Some((ReplyKind::Fault, fault)) if bare => return Answer::Fault(fault),
             Some((ReplyKind::Done, _))
-                if odd.is_empty() && words.len() == reply.traced as usize =>
+                if odd.is_empty()
+                    && words.len() == reply.traced as usize
+                    && matches!(fds, [None, None]) =>
             {
                 return Answer::Done(words.iter().map(|word| u64::from_le_bytes(*word)).collect());
             }

@@ -65,7 +65,7 @@ impl Mover<'_> {
     /// In a child of the owner's.
     fn go_on_plain(&self, control: i32, told: i32, tells: i32) -> Result<i32, Errno> {
         // SAFETY: a seed has one thread, and whoever runs it vouches for copies.
-        let made = unsafe { sys::fork(CLONE_PARENT, 0) }?;
+        let made = unsafe { sys::fork(CLONE_PARENT) }?;
         if made != 0 {
             return Err(hear(control, made, told, tells));
         }
@@ -101,7 +101,7 @@ impl Mover<'_> {
             _ => sys::getppid().and_then(sys::pidfd_open).unwrap_or(-1),
         };
         // SAFETY: a seed has one thread, and whoever runs it vouches for copies.
-        let made = unsafe { sys::fork(CLONE_PARENT | CLONE_NEWPID, 0) };
+        let made = unsafe { sys::fork(CLONE_PARENT | CLONE_NEWPID) };
         let close_all = |fds: &[i32]| {
             for fd in fds {
                 let _ = sys::close(*fd);
@@ -113,8 +113,12 @@ impl Mover<'_> {
             return Err(hear(control, made?, told, tells));
         }
         let main = match announce(control, status).and_then(|()| {
-            // SAFETY: as above.
-            unsafe { sys::fork(0, pid) }
+            match pid {
+                // SAFETY: as above.
+                0 => unsafe { sys::fork(0) },
+                // SAFETY: as above.
+                _ => unsafe { sys::fork_as(pid) },
+            }
         }) {
             Ok(0) => {
                 close_all(&[status, statuses, init_link, unneeded]);
@@ -154,7 +158,6 @@ impl Mover<'_> {
 
 /// Tells the owner of an init, with the way by which it will say how the image ended.
 fn announce(control: i32, status: i32) -> Result<(), Errno> {
-    let _ = rustix::thread::set_name(INIT_NAME);
     // Out of the terminal's reach, and of signals to the group of the image, which gets them itself.
     let _ = rustix::process::setpgid(None, None);
     // One that is stopped sees nothing; see `Seed::watch_owner`.
@@ -223,6 +226,8 @@ struct Init {
 impl Init {
     /// Gives up what an init does not need.
     fn new(main: i32, status: i32, link: i32, owner: i32) -> Result<Self, Errno> {
+        // Not before there is an image to be, which goes by the seed's name until it is one.
+        let _ = rustix::thread::set_name(INIT_NAME);
         let signals = sys::signalfd(!0)?;
         let mut own = [status, link, signals, owner];
         for fd in &mut own {

@@ -57,8 +57,8 @@ pub use mount::{
     Held, MountAttr, fchmodat2, fsmount, fsopen, mount_setattr, open_held, open_tree_clone, openat2,
 };
 pub use namespace::{
-    Reaped, fork, keep_capabilities, kill, loopback_up, reap_any, setdomainname, sethostname,
-    setns, signalfd, take_signal, unshare,
+    Reaped, fork, fork_as, keep_capabilities, kill, loopback_up, reap_any, setdomainname,
+    sethostname, setns, signalfd, take_signal, unshare,
 };
 pub use privilege::{
     Set, capset, in_ambient_set, in_bounding_set, join_session_keyring, set, set_mempolicy,

@@ -21,12 +21,16 @@ pub fn setns(fd: i32, kinds: u32) -> Result<()> {
 }
 
 /// `sethostname(2)`.
+// Not inlined, here and below: `xtask tidy` reads the number of each call from the code, and two calls that
+// differ in nothing else become one.
+#[inline(never)]
 pub fn sethostname(name: &[u8]) -> Result<()> {
     // SAFETY: the kernel reads `name.len()` bytes.
     unsafe { syscall!(__NR_sethostname, name.as_ptr(), name.len()) }.map(drop)
 }
 
 /// `setdomainname(2)`.
+#[inline(never)]
 pub fn setdomainname(name: &[u8]) -> Result<()> {
     // SAFETY: the kernel reads `name.len()` bytes.
     unsafe { syscall!(__NR_setdomainname, name.as_ptr(), name.len()) }.map(drop)
@@ -83,29 +87,33 @@ const SIGCHLD: u32 = 17;
 
 /// A copy of this process, with a copy of its memory and of its descriptors: 0 in the copy, its pid in
 /// the caller. `flags` are those of clone(2); with `CLONE_PARENT` (0x8000) it is a child of the
-/// caller's parent. `pid` is what it is to have in its pid namespace, 0 what the kernel chooses.
+/// caller's parent.
 ///
 /// # Safety
 /// The calling process must have one thread, and nothing in its memory may be wrong to have twice. The
 /// flags must not say that memory is shared.
-pub unsafe fn fork(flags: u32, pid: u32) -> Result<i32> {
-    let made = match pid {
-        // SAFETY: the copy goes on in memory of its own, on a copy of this stack. Only the first two
-        // arguments are used, and those have the same places on every machine.
-        0 => unsafe { syscall!(__NR_clone, flags | SIGCHLD, 0usize) },
-        _ => {
-            let args = SetTidArgs {
-                flags: flags.into(),
-                exit_signal: SIGCHLD.into(),
-                set_tid: (&raw const pid).addr() as u64,
-                set_tid_size: 1,
-                ..SetTidArgs::default()
-            };
-            // SAFETY: the kernel reads the arguments and one pid, both live; without a stack the
-            // copy goes on as above.
-            unsafe { syscall!(__NR_clone3, &raw const args, size_of::<SetTidArgs>()) }
-        }
+#[inline(never)]
+pub unsafe fn fork(flags: u32) -> Result<i32> {
+    // SAFETY: the copy goes on in memory of its own, on a copy of this stack. Only the first two
+    // arguments are used, and those have the same places on every machine.
+    unsafe { syscall!(__NR_clone, flags | SIGCHLD, 0usize) }.map(|pid| pid as i32)
+}
+
+/// The same with a chosen pid in the copy's pid namespace; clone3(2) `set_tid`. Since Linux 5.5.
+///
+/// # Safety
+/// As [`fork`].
+#[inline(never)]
+pub unsafe fn fork_as(pid: u32) -> Result<i32> {
+    let args = SetTidArgs {
+        exit_signal: SIGCHLD.into(),
+        set_tid: (&raw const pid).addr() as u64,
+        set_tid_size: 1,
+        ..SetTidArgs::default()
     };
+    // SAFETY: the kernel reads the arguments and one pid, both live; without a stack the copy goes on
+    // as that of `fork`.
+    let made = unsafe { syscall!(__NR_clone3, &raw const args, size_of::<SetTidArgs>()) };
     made.map(|pid| pid as i32)
 }
 

@@ -39,6 +39,9 @@ pub(super) fn hint(op: &NamespaceOp<'_>, errno: Errno) -> Option<String> {
         (NamespaceOp::ClockOffset { .. }, Errno::ACCES) => {
             "a process is in the time namespace already"
         }
+        (NamespaceOp::Pid { pid: 1.. }, Errno::NOSYS) => {
+            "choosing a pid takes clone3(2), which this kernel, or a seccomp filter, refuses"
+        }
         (NamespaceOp::Pid { pid: 1.. }, Errno::EXIST) => "another process has that pid",
         (NamespaceOp::Pid { pid: 1.. }, Errno::INVAL) => {
             "the pid is above kernel.pid_max; choosing one takes Linux 5.5"
