@@ -553,9 +553,9 @@ fn kernel() -> (u32, u32) {
 
 /// Whether the caller may map what lies in the directory for temporary files. A tmpfs can since Linux 6.3.
 fn maps() -> bool {
-    const TMPFS: i64 = 0x0102_1994;
-    let kind = rustix::fs::statfs(std::env::temp_dir()).map(|fs| fs.f_type);
-    is_root() && (kernel() >= (6, 3) || kind != Ok(TMPFS))
+    const TMPFS: rustix::fs::FsWord = 0x0102_1994;
+    let on_tmpfs = rustix::fs::statfs(std::env::temp_dir()).is_ok_and(|fs| fs.f_type == TMPFS);
+    is_root() && (kernel() >= (6, 3) || !on_tmpfs)
 }
 
 /// A directory with one file in it.
