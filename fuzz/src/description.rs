@@ -374,9 +374,7 @@ impl Wild {
                 })
             }
             OpCode::Ambient => Op::Privilege(PrivilegeOp::Ambient { set: a }),
-            OpCode::SessionKeyring => {
-                Op::Privilege(PrivilegeOp::SessionKeyring { name: &first })
-            }
+            OpCode::SessionKeyring => Op::Privilege(PrivilegeOp::SessionKeyring { name: &first }),
             OpCode::Mdwe => Op::Privilege(PrivilegeOp::Mdwe),
             OpCode::ThpDisable => {
                 Op::Privilege(PrivilegeOp::ThpDisable { except_advised: self.flags & 1 == 1 })

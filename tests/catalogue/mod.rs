@@ -80,6 +80,10 @@ impl Sample {
         Self { who: Who::With(wanted), ..self }
     }
 
+    const fn only_where(self, what: &'static str, holds: fn() -> bool) -> Self {
+        Self { who: Who::Where(what, holds), ..self }
+    }
+
     const fn when(self, has: fn() -> bool) -> Self {
         Self { who: Who::If(has), ..self }
     }
@@ -125,6 +129,10 @@ impl Failure {
 
     const fn with(self, wanted: CapabilitySet) -> Self {
         Self { who: Who::With(wanted), ..self }
+    }
+
+    const fn only_where(self, what: &'static str, holds: fn() -> bool) -> Self {
+        Self { who: Who::Where(what, holds), ..self }
     }
 
     const fn when(self, has: fn() -> bool) -> Self {
@@ -176,7 +184,8 @@ pub(crate) fn samples(code: OpCode) -> Vec<Sample> {
         image::SAMPLES,
         mount::SAMPLES,
     ];
-    all.concat().into_iter().filter(|sample| sample.code == code).collect()
+    let all = all.concat().into_iter().filter(|sample| sample.code == code);
+    all.map(|sample| Sample { who: mount::who(code, sample.who), ..sample }).collect()
 }
 
 /// Every failure of `code`; those that need a refused call come last, since that stays refused.
@@ -197,6 +206,7 @@ pub(crate) fn failures(code: OpCode) -> Vec<Failure> {
         mount::FAILURES,
     ];
     let all = all.concat().into_iter().filter(|failure| failure.code == code);
+    let all = all.map(|failure| Failure { who: mount::who(code, failure.who), ..failure });
     let (refused, natural): (Vec<_>, Vec<_>) = all.partition(|failure| failure.refusal.is_some());
     natural.into_iter().chain(refused).collect()
 }

@@ -1,7 +1,7 @@
 //! Mounts and the root that is made of them. It must never leave a mount where another process sees it: each
 //! draft has a mount namespace of its own.
 
-use super::{Failure, Sample, identity};
+use super::{Failure, Sample, Who, identity};
 use crate::launch::{Draft, Watched, c_path};
 use crate::refusal::Refusal;
 use embryo::{MountFlags, MountOp, NamespaceOp, Namespaces, Op, OpCode, Spread};
@@ -114,7 +114,7 @@ pub(super) const SAMPLES: &[Sample] = &[
             assert_eq!((file.uid(), file.gid()), (0, 0));
         })
     })
-    .with(CapabilitySet::SYS_ADMIN),
+    .only_where("root, and files that can be idmapped", maps),
     Sample::new(OpCode::Tmpfs, "small, for all to write to", |draft| {
         root(
             draft,
@@ -174,7 +174,8 @@ pub(super) const SAMPLES: &[Sample] = &[
             assert_eq!(text(&seen(child, "mnt/o/file")), "upper");
             assert_eq!(text(&seen(child, "mnt/o/only")), "lower");
         })
-    }),
+    })
+    .only_where("a kernel with overlayfs", overlays),
     Sample::new(OpCode::Overlay, "what is written is kept", |draft| {
         let (lower, upper, work) = (folder(draft), folder(draft), folder(draft));
         std::fs::remove_file(work.join("file")).expect("it is ours");
@@ -184,7 +185,8 @@ pub(super) const SAMPLES: &[Sample] = &[
             assert_eq!(text(&upper.join("new")), "new");
             assert!(!lower.join("new").exists());
         })
-    }),
+    })
+    .only_where("a kernel with overlayfs", overlays),
     Sample::new(OpCode::Overlay, "what is written goes away", |draft| {
         let lower = folder(draft);
         overlay(draft, &[&lower], MountFlags::THROWAWAY);
@@ -195,12 +197,14 @@ pub(super) const SAMPLES: &[Sample] = &[
             let mounts = child.text("mountinfo");
             assert_eq!(mounts.lines().filter(|line| line.contains(" /mnt/o ")).count(), 1);
         })
-    }),
+    })
+    .only_where("a kernel with overlayfs", overlays),
     Sample::new(OpCode::Overlay, "more layers than a string has room for", |draft| {
         let layers: Vec<PathBuf> = (0..12).map(|_| folder(draft)).collect();
         overlay(draft, &layers.iter().map(PathBuf::as_path).collect::<Vec<_>>(), NONE);
         Box::new(|child| assert_eq!(text(&seen(child, "mnt/o/file")), "text"))
-    }),
+    })
+    .only_where("a kernel with overlayfs", overlays),
     Sample::new(OpCode::Symlink, "twice the same", |draft| {
         let op = MountOp::Symlink { text: c"../some/where", target: c"/mnt/a/link" };
         root(draft, &[op, op]);
@@ -381,13 +385,15 @@ pub(super) const FAILURES: &[Failure] = &[
         let layers = b"/etc\0/nowhere/to/be/found\0";
         bare(draft, &[MountOp::Overlay { layers, target: c"/x", flags }]);
     })
-    .names("/nowhere/to/be/found"),
+    .names("/nowhere/to/be/found")
+    .only_where("a kernel with overlayfs", overlays),
     Failure::new(OpCode::Overlay, "an upper directory that cannot be one", libc::EINVAL, |draft| {
         let flags = MountFlags::UPPER | xattrs();
         let layers = b"/etc\0/proc/self\0/proc/self\0";
         bare(draft, &[MountOp::Overlay { layers, target: c"/x", flags }]);
     })
-    .names("/proc/self"),
+    .names("/proc/self")
+    .only_where("a kernel with overlayfs", overlays),
     Failure::new(OpCode::Symlink, "something else is there", libc::EEXIST, |draft| {
         let target = c"/link";
         bare(
@@ -522,6 +528,34 @@ fn overlay(draft: &mut Draft, layers: &[&Path], flags: MountFlags) {
         layers.iter().flat_map(|path| c_path(path).into_bytes_with_nul()).collect();
     let flags = flags | xattrs();
     root(draft, &[MountOp::Overlay { layers: &layers, target: c"/mnt/o", flags }]);
+}
+
+/// Whether the kernel has overlays, by itself or loaded.
+fn overlays() -> bool {
+    std::fs::read_to_string("/proc/filesystems").is_ok_and(|all| all.contains("\toverlay\n"))
+}
+
+/// For whom an op works: those on mounts for nobody before Linux 5.12.
+pub(super) fn who(code: OpCode, who: Who) -> Who {
+    let on_mounts = (0x0801..=0x08ff).contains(&(code as u16));
+    if on_mounts && !sets_attributes() { Who::Where("Linux 5.12", sets_attributes) } else { who }
+}
+
+fn sets_attributes() -> bool {
+    kernel() >= (5, 12)
+}
+
+fn kernel() -> (u32, u32) {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let mut numbers = release.split(['.', '-']).map_while(|number| number.parse().ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+/// Whether the caller may map what lies in the directory for temporary files. A tmpfs can since Linux 6.3.
+fn maps() -> bool {
+    const TMPFS: rustix::fs::FsWord = 0x0102_1994;
+    let on_tmpfs = rustix::fs::statfs(std::env::temp_dir()).is_ok_and(|fs| fs.f_type == TMPFS);
+    is_root() && (kernel() >= (6, 3) || !on_tmpfs)
 }
 
 /// A directory with one file in it.

@@ -100,19 +100,50 @@ pub const fn surface(code: OpCode) -> Surface {
         OpCode::Propagation => surface_of(&["mount"], &["mount-propagation"], &["mount"]),
         OpCode::Attributes => surface_of(&["mount"], &["remount-ro"], &["mount"]),
         OpCode::Unmount => surface_of(&["mount"], &["unmount"], &["mount"]),
-        OpCode::JoinNamespace => {
-            surface_of(&["namespaces"], &[], &["join_namespace", "join_namespaces_of"])
-        }
-        OpCode::UserNamespace | OpCode::MappedUserNamespace => {
-            surface_of(&["namespaces"], &[], &["user_namespace", "unshare"])
-        }
+        OpCode::JoinNamespace => surface_of(
+            &["namespaces"],
+            &["join-namespace", "userns", "pidns"],
+            &["join_namespace", "join_namespaces_of"],
+        ),
+        OpCode::UserNamespace => surface_of(
+            &["namespaces"],
+            &["unshare-user", "unshare-all", "map-root-user", "sandbox"],
+            &["user_namespace", "unshare", "sandbox"],
+        ),
+        OpCode::MappedUserNamespace => surface_of(
+            &["namespaces"],
+            &["map-auto", "map-users", "map-groups"],
+            &["user_namespace"],
+        ),
         OpCode::NestedUserNamespace => surface_of(&["namespaces"], &[], &["nested_user_namespace"]),
-        OpCode::Unshare => surface_of(&["namespaces"], &[], &["unshare"]),
-        OpCode::ClockOffset => surface_of(&["namespaces"], &[], &["clock_offset"]),
-        OpCode::PidNamespace => surface_of(&["namespaces"], &[], &["pid_namespace", "set_tid"]),
-        OpCode::HostName => surface_of(&["namespaces"], &[], &["hostname"]),
-        OpCode::DomainName => surface_of(&["namespaces"], &[], &["domainname"]),
-        OpCode::Loopback => surface_of(&["namespaces"], &[], &["loopback"]),
+        OpCode::Unshare => surface_of(
+            &["namespaces"],
+            &[
+                "unshare-all",
+                "unshare-mount",
+                "unshare-net",
+                "unshare-ipc",
+                "unshare-uts",
+                "unshare-cgroup",
+                "unshare-time",
+                "share-net",
+                "sandbox",
+            ],
+            &["unshare", "sandbox"],
+        ),
+        OpCode::ClockOffset => {
+            surface_of(&["namespaces"], &["monotonic", "boottime"], &["clock_offset"])
+        }
+        OpCode::PidNamespace => surface_of(
+            &["namespaces"],
+            &["unshare-pid", "unshare-all", "set-tid", "sandbox"],
+            &["pid_namespace", "set_tid", "sandbox"],
+        ),
+        OpCode::HostName => surface_of(&["namespaces"], &["hostname"], &["hostname"]),
+        OpCode::DomainName => surface_of(&["namespaces"], &["domainname"], &["domainname"]),
+        OpCode::Loopback => {
+            surface_of(&["namespaces"], &["unshare-net", "unshare-all"], &["loopback"])
+        }
         OpCode::CoreScheduling => {
             surface_of(&["core-scheduling"], &["core-sched"], &["core_scheduling"])
         }
