@@ -1,5 +1,5 @@
 //! Promise: a launch that fails, at whichever op, leaves nothing behind: no child, no zombie, no
-//! descriptor, and the caller as it was; and the fault says which op it was. Here every op of seven
+//! descriptor, and the caller as it was; and the fault says which op it was. Here every op of several
 //! long plans is made to fail, one after the other, on each route.
 //!
 //! It must never leave out an op: the plans together hold every kind there is.
@@ -226,6 +226,18 @@ fn ninth() -> Draft {
     draft
 }
 
+/// A root that is put together of all sorts of mounts.
+fn tenth() -> Draft {
+    let mut draft = catalogue::mount::everything(Draft::probe(&["exit", "0"]));
+    draft.op(&Op::Umask { mode: 0o22 });
+    draft
+}
+
+/// Whether mounts can be had.
+fn has_mounts() -> bool {
+    catalogue::samples(OpCode::NewRoot).iter().all(|sample| sample.who.is_me())
+}
+
 /// Whether user namespaces can be had.
 fn has_users() -> bool {
     let samples = catalogue::samples(OpCode::UserNamespace);
@@ -396,6 +408,15 @@ fn at_every_op_on_namespaces() {
     fail_everywhere(ninth);
 }
 
+#[test]
+fn at_every_op_on_mounts() {
+    alone!();
+    if !has_mounts() {
+        skip!("mounts take Linux 5.12");
+    }
+    fail_everywhere(tenth);
+}
+
 /// The plans work but for the fault, and hold every kind of op.
 #[test]
 fn without_a_fault_they_run() {
@@ -427,6 +448,8 @@ fn without_a_fault_they_run() {
         OpCode::DomainName,
         OpCode::Loopback,
         OpCode::NestedUserNamespace,
+        OpCode::BindMapped,
+        OpCode::Overlay,
     ] {
         if !catalogue::samples(code).iter().any(|sample| sample.who.is_me()) {
             seen.insert(code);
@@ -464,6 +487,9 @@ fn plans() -> Vec<fn() -> Draft> {
     }
     if has_users() {
         plans.extend([eighth as fn() -> Draft, ninth]);
+    }
+    if has_mounts() {
+        plans.push(tenth);
     }
     if cfg!(target_arch = "x86_64") {
         plans.extend([fourth as fn() -> Draft, fifth]);

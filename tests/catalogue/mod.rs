@@ -11,7 +11,7 @@ mod confine;
 mod credentials;
 mod descriptors;
 mod image;
-mod mount;
+pub(crate) mod mount;
 mod namespace;
 mod places;
 mod privilege;

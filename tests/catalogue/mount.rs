@@ -463,6 +463,47 @@ pub(super) const FAILURES: &[Failure] = &[
     .names("/d"),
 ];
 
+/// All of them in one plan, as far as the machine has them.
+#[must_use]
+pub(crate) fn everything(mut draft: Draft) -> Draft {
+    let (dir, lower) = (folder(&mut draft), folder(&mut draft));
+    let (slot, file) = {
+        let open = |path: &Path| File::open(path).expect("it can be opened");
+        (draft.grant(open(&dir)), draft.grant(open(&dir.join("file"))))
+    };
+    let layers = [&dir, &lower].map(|path| c_path(path).into_bytes_with_nul()).concat();
+    let (target, flags, size, mode, inodes) = (c"/mnt/t", NONE, 0, 0o755, 0);
+    let mut ops = vec![
+        MountOp::BindSlot { slot, target: c"/mnt/slot", flags },
+        MountOp::Tmpfs { target, flags, size, mode, inodes },
+        MountOp::Devpts { target: c"/mnt/pts" },
+        MountOp::Mqueue { target: c"/mnt/q" },
+        MountOp::Symlink { text: c"t", target: c"/mnt/link" },
+        MountOp::Directory { target: c"/mnt/a/b", mode },
+        MountOp::FileSlot { slot: file, target: c"/mnt/file", flags, mode },
+        MountOp::FileSlot { slot: file, target: c"/mnt/over", flags: MountFlags::OVER, mode },
+        MountOp::Chmod { target: c"/mnt/a", mode: 0o700 },
+        MountOp::Propagation { target, flags, spread: Spread::Shared },
+        MountOp::Attributes { target, flags: MountFlags::NOEXEC, clear: NONE },
+        MountOp::Unmount { target: c"/mnt/pts" },
+    ];
+    if overlays() {
+        let flags = xattrs();
+        ops.push(MountOp::Overlay { layers: &layers, target: c"/mnt/o", flags });
+    }
+    if is_root() {
+        ops.push(MountOp::Proc { target: c"/mnt/proc", flags, hidepid: 0 });
+    }
+    let source = c_path(&lower);
+    if maps() {
+        let users = users(&mut draft, 1234);
+        let slot = draft.grant(users);
+        ops.push(MountOp::BindMapped { slot, source: &source, target: c"/mnt/m", flags });
+    }
+    root_in(&mut draft, Namespaces::MOUNT | Namespaces::IPC, &ops);
+    draft
+}
+
 fn mount(draft: &mut Draft, op: MountOp<'_>) {
     draft.op(&Op::Mount(op));
 }
