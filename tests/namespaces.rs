@@ -383,3 +383,47 @@ fn an_owner_that_is_killed_leaves_nothing() {
     );
     before.assert_nothing_left();
 }
+
+/// Subordinate ids of an ordinary user, by newuidmap(1) and newgidmap(1). Those of the machine stay what they
+/// are: the files are others, in a mount namespace of the test's own.
+#[test]
+fn subordinate_ids_are_mapped_by_the_helpers() {
+    if std::env::var_os("EMBRYO_TEST_SUBIDS").is_some() {
+        let script = "cat /proc/self/uid_map /proc/self/gid_map; id -u; id -g; id -G";
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(script).user_namespace(UserNamespace::Subids).uid(5).gid(6);
+        command.groups(&[7]).stdout(Stdio::piped());
+        let output = command.output().unwrap_or_else(|error| panic!("{error}"));
+        let said = String::from_utf8_lossy(&output.stdout);
+        let words: Vec<&str> = said.split_whitespace().collect();
+        let map = ["0", "65534", "1", "1", "200000", "1000"];
+        assert_eq!(words, [&map[..], &map, &["5", "6", "6", "7"]].concat(), "{output:?}");
+        // One that is nobody's to give.
+        let mut command = Command::new("true");
+        let one = |outside| vec![embryo::IdRange { inside: 0, outside, count: 1 }];
+        let (uids, gids) = (one(65534), one(199_999));
+        let map = UserNamespace::Mapped { uids, gids, deny_setgroups: false };
+        let error = command.user_namespace(map).status().expect_err("it is not given");
+        assert!(error.to_string().contains("/etc/subgid"), "{error}");
+        assert_eq!(embryo_tests::children_of_self(), []);
+        return;
+    }
+    alone!();
+    let helper = std::process::Command::new("newuidmap").output();
+    if !is_root() || helper.is_err() || !possible() {
+        skip!("it takes root, user namespaces, newuidmap(1) and newgidmap(1)");
+    }
+    let dir = embryo_tests::tempdir();
+    let file = dir.path().join("subids");
+    std::fs::write(&file, "other:1:1\n65534:200000:1000\n").expect("it can be written");
+    let script = "mount --bind \"$0\" /etc/subuid && mount --bind \"$0\" /etc/subgid && \
+                  exec setpriv --reuid=65534 --regid=65534 --clear-groups \"$@\"";
+    let status = std::process::Command::new("unshare")
+        .args(["-m", "sh", "-c", script])
+        .arg(&file)
+        .arg(std::env::current_exe().expect("it is running"))
+        .args(["subordinate_ids_are_mapped_by_the_helpers", "--exact", "--nocapture"])
+        .env("EMBRYO_TEST_SUBIDS", "1")
+        .status();
+    assert!(status.expect("unshare(1) is there").success());
+}

@@ -158,8 +158,6 @@ impl Mover<'_> {
 
 /// Tells the owner of an init, with the way by which it will say how the image ended.
 fn announce(control: i32, status: i32) -> Result<(), Errno> {
-    // Out of the terminal's reach, and of signals to the group of the image, which gets them itself.
-    let _ = rustix::process::setpgid(None, None);
     // One that is stopped sees nothing; see `Seed::watch_owner`.
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::CONT));
     let pidfd = sys::pidfd_open(sys::getpid())?;
@@ -226,8 +224,10 @@ struct Init {
 impl Init {
     /// Gives up what an init does not need.
     fn new(main: i32, status: i32, link: i32, owner: i32) -> Result<Self, Errno> {
-        // Not before there is an image to be, which goes by the seed's name until it is one.
+        // Not before there is an image to be, which goes by the seed's name until it is one, and which
+        // stays in the group: an init is out of the terminal's reach, and of signals to that group.
         let _ = rustix::thread::set_name(INIT_NAME);
+        let _ = rustix::process::setpgid(None, None);
         let signals = sys::signalfd(!0)?;
         let mut own = [status, link, signals, owner];
         for fd in &mut own {
