@@ -543,6 +543,7 @@ fn all_of_this_works_for_an_ordinary_user() {
         "at_every_op_of_a_plan_of_descriptors",
         "at_every_op_that_only_a_seed_may_do",
         "at_every_op_on_memory",
+        "at_every_op_on_mounts",
         "without_a_fault_they_run",
         "at_the_image_itself",
     ] {
