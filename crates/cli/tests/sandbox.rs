@@ -105,6 +105,7 @@ impl Outside {
             port.to_string(),
             self.name.clone(),
             std::process::id().to_string(),
+            fs::read_to_string("/proc/self/comm").expect("there is a /proc").trim().to_owned(),
         ]
     }
 }

@@ -1,10 +1,11 @@
 """Tries to get out of a sandbox, in every way that a script knows of without being clever.
 
-    untrusted.py SECRET PORT SOCKET OUTSIDE_PID [NAME...]
+    untrusted.py SECRET PORT SOCKET PID COMM [NAME...]
 
 SECRET is a file outside, PORT a TCP port on the loopback of whoever started it, SOCKET the name of an
-abstract socket there, OUTSIDE_PID a process there. With names, only the attempts of those names are made. One line for each attempt: its name, a tab, and
-what came of it: `refused: WHY`, or `SUCCEEDED: WHAT`. The exit status is 0 if all were refused.
+abstract socket there, PID and COMM the number and the name of a process there. With NAMEs only those
+attempts are made. One line for each: its name, a tab, and what came of it: `refused: WHY`, or
+`SUCCEEDED: WHAT`. The exit status is 0 if all were refused.
 """
 
 import ctypes
@@ -17,8 +18,9 @@ import sys
 import termios
 
 libc = ctypes.CDLL(None, use_errno=True)
-secret, port, abstract, outside = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
-chosen = sys.argv[5:]
+secret, port, abstract = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+outside, outside_name = int(sys.argv[4]), sys.argv[5]
+chosen = sys.argv[6:]
 succeeded = []
 
 
@@ -62,6 +64,15 @@ def write(path):
         file.write(b"x")
         file.flush()
     return path
+
+
+def is_outside():
+    """That the process of that number is the one that was meant, and none inside."""
+    with open(f"/proc/{outside}/comm") as file:
+        name = file.read().strip()
+    if not name.startswith(outside_name):
+        raise Refused(f"{outside} is {name} here")
+    return name
 
 
 @attempt
@@ -141,18 +152,16 @@ def _():
 def _():
     """see a process outside"""
     seen = [int(pid) for pid in os.listdir("/proc") if pid.isdigit()]
-    if outside in seen:
-        return seen
-    raise Refused(f"there are only {sorted(seen)}")
+    if outside not in seen:
+        raise Refused(f"there are only {sorted(seen)}")
+    return is_outside()
 
 
 @attempt
 def _():
     """signal a process outside"""
-    if outside <= 64:
-        raise Refused("its number may be that of one inside")
     os.kill(outside, 0)
-    return outside
+    return is_outside()
 
 
 @attempt
