@@ -235,8 +235,7 @@ const CHANGES: &[Change] = &[
         make: || {
             let Some(cgroup) = Cgroup::make() else { return false };
             let moved = cgroup.enter();
-            // Removed when the processes in it are gone, which is after this test.
-            std::mem::forget(cgroup);
+            cgroup.leave_behind();
             moved
         },
     },
@@ -260,6 +259,7 @@ fn a_child_has_what_its_creator_has_at_that_moment() {
                 rerun_as_nobody(embryo_tests::here!());
             }
         }
+        cgroup::sweep();
         return;
     }
     let number: usize = std::env::var(CHANGE).expect("it is set").parse().expect("a number");
