@@ -269,3 +269,12 @@ fn an_ordinary_user_has_all_that_needs_no_privilege() {
         rerun_as_nobody(test);
     }
 }
+
+/// In a user namespace that knows the caller alone there is one uid, one gid and no group to choose.
+#[test]
+fn what_a_user_namespace_of_one_cannot_have_is_refused() {
+    let line = embryo(&["run", "--unshare-user", "--uid", "0", "--groups", "5", "true"]).fails(125);
+    assert!(line.contains("groups") && line.contains("refuses setgroups"), "{line}");
+    let line = embryo(&["run", "--unshare-user", "--uid", "0:1:0", "true"]).fails(125);
+    assert!(line.contains("uid") && line.contains("does not map id"), "{line}");
+}

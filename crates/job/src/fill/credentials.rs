@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::fill::open;
 use crate::job::Job;
 use crate::namespaces::{Namespace, UserMap};
-use crate::value::{Ids, MemoryPolicy, Persona, Source};
+use crate::value::{Id, Ids, MemoryPolicy, Persona, Source};
 use embryo::{Command, FilterFlags, UserNamespace, limits};
 use std::io::Read;
 
@@ -24,16 +24,16 @@ impl Job {
             command.uid(account.uid).gid(account.gid).groups(&account.groups);
         }
         // The one uid and gid that there are in a user namespace of the caller alone are its own.
-        if let Some(users) = self.alone()? {
-            command.user_namespace(users);
-            return self.add_other_credentials(command);
+        let alone = self.alone()?;
+        if let Some(users) = &alone {
+            command.user_namespace(users.clone());
         }
-        if let Some(ids) = &self.uid {
+        if let Some(ids) = self.uid.as_ref().filter(|_| alone.is_none()) {
             let [real, effective, saved] =
                 ids.0.each_ref().map(|id| uid(id).map_err(|error| error.at("uid")));
             command.resuid(real?, effective?, saved?);
         }
-        if let Some(ids) = &self.gid {
+        if let Some(ids) = self.gid.as_ref().filter(|_| alone.is_none()) {
             let [real, effective, saved] =
                 ids.0.each_ref().map(|id| gid(id).map_err(|error| error.at("gid")));
             command.resgid(real?, effective?, saved?);
@@ -49,7 +49,14 @@ impl Job {
             let groups: Vec<u32> = groups.into_iter().map(rustix::process::Gid::as_raw).collect();
             command.groups(&groups);
         }
-        self.add_other_credentials(command)
+        command.no_new_privs(self.no_new_privs).child_subreaper(self.subreaper);
+        let aslr = if self.no_aslr { Persona::NO_ASLR } else { 0 };
+        match self.personality {
+            Some(persona) => command.personality(persona.0 | aslr),
+            None if self.no_aslr => command.personality(aslr),
+            None => command,
+        };
+        Ok(())
     }
 
     /// The user namespace of the caller alone whose ids `uid` and `gid` say, if it is one.
@@ -64,26 +71,20 @@ impl Job {
         if !made {
             return Ok(None);
         }
+        // There is one id of each kind in it: several are for the checker to refuse.
+        let several = |Ids([real, effective, saved]): &Ids| real != effective || saved != effective;
+        if self.uid.as_ref().is_some_and(several) || self.gid.as_ref().is_some_and(several) {
+            return Ok(None);
+        }
         let (mut user, mut group) =
             (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-        if let Some(Ids([_, effective, _])) = &self.uid {
-            user = uid(effective).map_err(|error| error.at("uid"))?;
+        if let Some(Ids([id, ..])) = self.uid.as_ref().filter(|ids| ids.0[0] != Id::Keep) {
+            user = uid(id).map_err(|error| error.at("uid"))?;
         }
-        if let Some(Ids([_, effective, _])) = &self.gid {
-            group = gid(effective).map_err(|error| error.at("gid"))?;
+        if let Some(Ids([id, ..])) = self.gid.as_ref().filter(|ids| ids.0[0] != Id::Keep) {
+            group = gid(id).map_err(|error| error.at("gid"))?;
         }
         Ok(Some(UserNamespace::As { uid: user, gid: group }))
-    }
-
-    fn add_other_credentials(&self, command: &mut Command) -> Result<(), Error> {
-        command.no_new_privs(self.no_new_privs).child_subreaper(self.subreaper);
-        let aslr = if self.no_aslr { Persona::NO_ASLR } else { 0 };
-        match self.personality {
-            Some(persona) => command.personality(persona.0 | aslr),
-            None if self.no_aslr => command.personality(aslr),
-            None => command,
-        };
-        Ok(())
     }
 
     /// Reads the filters, each of which ends where its file or pipe does, and says the rest of what
