@@ -50,6 +50,8 @@
 //! And `embryo run` is the same at the command line.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "agent")]
+pub mod agent;
 mod caps;
 mod cgroup;
 mod command;
