@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod account;
+pub mod config;
 pub mod files;
 pub mod mandate;
 pub mod peer;
