@@ -1,5 +1,6 @@
 //! What a rule names by path is found by nobody's leave but its owners'.
 
+use embryo::{ExecFlags, Op, Plan, spawn};
 use embryo_agent::files::trusted::{Directory, Reason, Status, Untrusted};
 use embryo_tests::{require_root, skip};
 use rustix::fs::{Mode, OFlags, XattrFlags};
@@ -202,9 +203,10 @@ fn a_handle_is_what_runs() {
         Err(untrusted) => skip!("{untrusted}"),
     };
     assert_eq!(Status::of(found.handle.as_fd()).unwrap(), found.status);
-    let mut plan = embryo::Plan::builder();
+    let mut plan = Plan::builder();
     let image = plan.slot();
-    plan.op(&embryo::Op::ExecFd { slot: image, flags: embryo::ExecFlags::empty() }).arg("true");
-    let mut child = embryo::spawn(&plan.build().unwrap(), &[found.handle.as_fd()]).unwrap();
+    plan.op(&Op::ChdirPath { path: c"/" }).op(&Op::Umask { mode: 0o022 }).op(&Op::SetSid);
+    plan.op(&Op::ExecSlot { slot: image, flags: ExecFlags::empty() }).arg("true");
+    let mut child = spawn(&plan.build().unwrap(), &[found.handle.as_fd()]).unwrap();
     assert!(child.wait().unwrap().success());
 }

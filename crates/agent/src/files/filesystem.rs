@@ -1,4 +1,4 @@
-//! Which file systems are mounted where this process sees them, by `/proc/self/mountinfo`; proc_pid_mountinfo(5).
+//! Which file systems are mounted where this process sees them, by `/proc/thread-self/mountinfo`; proc_pid_mountinfo(5).
 //!
 //! Asking the file itself, by statfs(2), may take for ever: FUSE passes the question on to its server. This
 //! must never call anything local that it does not know to be.
@@ -74,7 +74,7 @@ impl Mounts {
     /// procfs is not there.
     pub fn read() -> io::Result<Self> {
         let file = rustix::fs::open(
-            "/proc/self/mountinfo",
+            "/proc/thread-self/mountinfo",
             OFlags::RDONLY | OFlags::CLOEXEC,
             Mode::empty(),
         )?;

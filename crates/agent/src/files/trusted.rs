@@ -179,7 +179,7 @@ impl Directory {
         }
         let mounts = Mounts::read().map_err(|error| {
             let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
-            Untrusted { path: "/proc/self/mountinfo".into(), reason: Reason::Errno(errno) }
+            Untrusted { path: "/proc/thread-self/mountinfo".into(), reason: Reason::Errno(errno) }
         })?;
         let mut at = PathBuf::from("/");
         let wrong = |at: &Path, reason| Untrusted { path: at.to_owned(), reason };
