@@ -36,6 +36,8 @@ mod surface;
 pub mod value;
 
 #[cfg(feature = "command")]
+pub use accounts::{group_number, user_number};
+#[cfg(feature = "command")]
 pub use bwrap::Surroundings;
 #[cfg(feature = "command")]
 pub use callers::Callers;
