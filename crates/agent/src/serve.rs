@@ -10,6 +10,7 @@ mod launch;
 mod listing;
 mod requests;
 mod signals;
+mod state;
 mod usage;
 
 use crate::account::Accounts;
@@ -22,6 +23,8 @@ use connection::{Connection, Incoming, Interest, Sent, turn_away};
 use embryo::Hatchery;
 use embryo::agent::wire::{self, MESSAGE_BYTES_MAX, kind};
 use launch::Launch;
+pub use state::{State, Staying};
+
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::net::SocketFlags;
@@ -131,6 +134,8 @@ pub struct Server {
     /// Numbers of connections, launches and children, which are never given twice.
     next: u64,
     since: Instant,
+    /// Whether no request is read, since the agent is about to execute itself.
+    draining: bool,
     /// What messages are read into.
     buffer: Vec<u8>,
 }
@@ -214,6 +219,7 @@ impl Server {
             plans_bytes: 0,
             next: 1,
             since: Instant::now(),
+            draining: false,
             buffer: Vec::new(),
         };
         server.watch(server.signals.as_fd(), Token::Signals, epoll::EventFlags::IN)?;
@@ -537,7 +543,8 @@ impl Server {
 
     /// Whether a request of this connection may be read.
     fn may_read(&self, id: u64) -> bool {
-        self.plans_bytes < PLANS_BYTES_MAX
+        !self.draining
+            && self.plans_bytes < PLANS_BYTES_MAX
             && self.connections.get(&id).is_some_and(Connection::is_open)
     }
 
@@ -629,6 +636,11 @@ impl Server {
     fn dispose(&mut self, _id: u64, fds: Vec<OwnedFd>) {
         drop(fds);
     }
+}
+
+/// Milliseconds since then.
+fn elapsed_ms(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 fn compile(config: &Config) -> Result<BTreeMap<String, Arc<Compiled>>, Error> {
