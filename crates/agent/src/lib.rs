@@ -11,6 +11,7 @@
 
 pub mod account;
 pub mod config;
+mod doubts;
 pub mod files;
 pub mod mandate;
 pub mod peer;
