@@ -19,4 +19,5 @@ pub mod mandate;
 pub mod notify;
 pub mod operator;
 pub mod peer;
+pub mod request;
 pub mod serve;
