@@ -48,5 +48,7 @@ impl Server {
     }
 
     /// Ends.
-    pub fn stop(&mut self) {}
+    pub fn stop(&mut self, patience: Duration) {
+        let _ = patience;
+    }
 }

@@ -406,6 +406,12 @@ impl DocumentError {
         self.at
     }
 
+    /// What is wrong, without where.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// What to do about it.
     #[must_use]
     pub fn hint(&self) -> Option<&str> {
