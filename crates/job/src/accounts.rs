@@ -41,26 +41,20 @@ impl Account {
     }
 }
 
-/// The number of the user of this name, as the system's user database has it.
-#[must_use]
-pub fn user_number(name: &str) -> Option<u32> {
-    uzers::get_user_by_name(name).map(|user| user.uid())
-}
-
-/// The number of the group of this name.
-#[must_use]
-pub fn group_number(name: &str) -> Option<u32> {
-    uzers::get_group_by_name(name).map(|group| group.gid())
-}
-
 /// The number of a user; `u32::MAX` for one that stays.
-pub(crate) fn uid(id: &Id) -> Result<u32, Error> {
-    number(id, "user", user_number)
+///
+/// # Errors
+/// There is no such user.
+pub fn uid(id: &Id) -> Result<u32, Error> {
+    number(id, "user", |name| uzers::get_user_by_name(name).map(|user| user.uid()))
 }
 
 /// The number of a group; `u32::MAX` for one that stays.
-pub(crate) fn gid(id: &Id) -> Result<u32, Error> {
-    number(id, "group", group_number)
+///
+/// # Errors
+/// There is no such group.
+pub fn gid(id: &Id) -> Result<u32, Error> {
+    number(id, "group", |name| uzers::get_group_by_name(name).map(|group| group.gid()))
 }
 
 fn number(id: &Id, what: &str, find: impl Fn(&str) -> Option<u32>) -> Result<u32, Error> {

@@ -202,9 +202,6 @@ fn peers(source: &Mandate) -> Result<Vec<PeerRule>, String> {
     let rules = source.peers.iter().flatten();
     rules
         .map(|peer| {
-            if peer.uids.is_none() && peer.gids.is_none() && peer.cgroup.is_none() {
-                return Err("one says nothing; everybody is uids = [\"0-4294967294\"]".into());
-            }
             let ids = |list: &Option<Vec<_>>, names| {
                 list.as_ref().map(|list| IdSet::of(list, names)).transpose()
             };

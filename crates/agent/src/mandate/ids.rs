@@ -77,14 +77,15 @@ fn range(ids: &Ids, names: Names) -> Result<(u32, u32), String> {
     if let Ok(number) = text.parse() {
         return sound(number, number);
     }
-    let (what, found) = match names {
-        Names::Users => ("user", embryo_job::user_number(text)),
-        Names::Groups => ("group", embryo_job::group_number(text)),
+    let id = embryo_job::value::Id::Name(text.clone());
+    let number = match names {
+        Names::Users => embryo_job::uid(&id),
+        Names::Groups => embryo_job::gid(&id),
         Names::Refused => {
             return Err(format!("{text:?} is no number, and only the agent's file may use names"));
         }
     };
-    let number = found.ok_or_else(|| format!("there is no {what} {text:?}"))?;
+    let number = number.map_err(|error| error.to_string())?;
     sound(number, number)
 }
 

@@ -39,7 +39,10 @@ fn each_rule_of_numbers_and_names_lets_through_and_refuses() {
         ),
     ];
     for (rule, mandate, good, bad) in cases {
-        let held = held(&format!("{mandate}\n{BASE}").replace("bounds.nice = 2\n", "").replace("[bounds]", if mandate.contains("bounds.nice") {"[bounds]\nnice = 2"} else {"[bounds]"}));
+        let held = held(&format!("{mandate}\n{BASE}").replace("bounds.nice = 2\n", "").replace(
+            "[bounds]",
+            if mandate.contains("bounds.nice") { "[bounds]\nnice = 2" } else { "[bounds]" },
+        ));
         judged(&held, &plain(good), &[]).unwrap_or_else(|why| panic!("{rule}: {why:?}"));
         let refused = judged(&held, &plain(bad), &[]).expect_err(rule);
         assert_eq!(refused.rule, *rule, "{}", refused.why);
