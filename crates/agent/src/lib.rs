@@ -14,3 +14,5 @@ pub mod config;
 pub mod files;
 pub mod mandate;
 pub mod peer;
+pub mod request;
+pub mod serve;

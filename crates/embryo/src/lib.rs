@@ -81,6 +81,7 @@ mod mount;
 mod moving;
 mod namespace;
 mod nearest;
+mod parts;
 #[cfg(feature = "seccomp")]
 mod policy;
 mod process;
@@ -128,6 +129,7 @@ pub use live::Embryo;
 pub use maps::MapsEntry;
 pub use mount::{Mount, MountAttributes, MountSpread, NewRoot, Upper};
 pub use namespace::{Clock, NamespaceKind, UserNamespace};
+pub use parts::ProcessParts;
 #[cfg(feature = "seccomp")]
 pub use policy::{
     Action, Architecture, Compare, Compiled, Condition, Policy, PolicyError, Rule, UnknownAction,
