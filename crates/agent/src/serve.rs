@@ -10,10 +10,12 @@ mod launch;
 mod listing;
 mod requests;
 mod signals;
-mod usage;
+mod state;
 
 use crate::account::Accounts;
 use crate::config::{Config, Settings};
+use crate::listen::Listener;
+use crate::log::Ring;
 use crate::mandate::{Compiled, Held, Refusal};
 use crate::peer::Peer;
 use crate::request::{self, Request};
@@ -22,6 +24,8 @@ use connection::{Connection, Incoming, Interest, Sent, turn_away};
 use embryo::Hatchery;
 use embryo::agent::wire::{self, MESSAGE_BYTES_MAX, kind};
 use launch::Launch;
+pub use state::{State, Staying};
+
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::net::SocketFlags;
@@ -77,15 +81,6 @@ impl Error {
     }
 }
 
-/// A socket that listens, and the mandate of who connects to it.
-#[derive(Debug)]
-pub struct Listener {
-    /// `SOCK_SEQPACKET`, listening.
-    pub fd: OwnedFd,
-    /// The mandate's name.
-    pub mandate: String,
-}
-
 /// Why [`Server::run`] has come back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -131,8 +126,23 @@ pub struct Server {
     /// Numbers of connections, launches and children, which are never given twice.
     next: u64,
     since: Instant,
+    /// When the configuration was read.
+    loaded: Instant,
+    counts: Counts,
+    ring: Ring,
+    /// Whether no request is read, since the agent is about to execute itself.
+    draining: bool,
     /// What messages are read into.
     buffer: Vec<u8>,
+}
+
+/// What has happened so far.
+#[derive(Clone, Copy, Debug, Default, serde::Serialize, serde::Deserialize)]
+struct Counts {
+    accepted: u64,
+    started: u64,
+    faults: u64,
+    refused: u64,
 }
 
 /// What an event is about.
@@ -184,7 +194,7 @@ impl Server {
     ///
     /// # Errors
     /// A mandate that cannot be enforced; a kernel that makes no embryos; what the calls answer.
-    pub fn new(config: &Config, listeners: Vec<Listener>) -> Result<Self, Error> {
+    pub fn new(config: &Config, listeners: Vec<Listener>, ring: Ring) -> Result<Self, Error> {
         let settings = config.agent.clone();
         let mandates = compile(config)?;
         settle_down()?;
@@ -214,6 +224,10 @@ impl Server {
             plans_bytes: 0,
             next: 1,
             since: Instant::now(),
+            loaded: Instant::now(),
+            counts: Counts::default(),
+            ring,
+            draining: false,
             buffer: Vec::new(),
         };
         server.watch(server.signals.as_fd(), Token::Signals, epoll::EventFlags::IN)?;
@@ -265,6 +279,7 @@ impl Server {
             return Err(Error::NoMandate(unknown.mandate.clone()));
         }
         self.mandates = mandates;
+        self.loaded = Instant::now();
         self.settings = Settings { embryos: self.settings.embryos, ..config.agent.clone() };
         for listener in std::mem::take(&mut self.listeners) {
             let _ = epoll::delete(&self.epoll, &listener.fd);
@@ -446,6 +461,7 @@ impl Server {
             self.accounts.disconnect(&accounts);
             return None;
         }
+        self.counts.accepted += 1;
         self.connections.insert(id, Connection::new(socket, held, parent));
         self.look_for(id);
         Some(id)
@@ -537,7 +553,8 @@ impl Server {
 
     /// Whether a request of this connection may be read.
     fn may_read(&self, id: u64) -> bool {
-        self.plans_bytes < PLANS_BYTES_MAX
+        !self.draining
+            && self.plans_bytes < PLANS_BYTES_MAX
             && self.connections.get(&id).is_some_and(Connection::is_open)
     }
 
@@ -596,6 +613,7 @@ impl Server {
 
     fn refuse(&mut self, id: u64, request: u64, refusal: &Refusal) {
         let Refusal { rule, why } = refusal;
+        self.counts.refused += 1;
         tracing::warn!(connection = id, request, rule, why, "refused");
         self.tell(id, kind::REFUSED, request, 0, &answer::refused(refusal), &[]);
     }
@@ -629,6 +647,11 @@ impl Server {
     fn dispose(&mut self, _id: u64, fds: Vec<OwnedFd>) {
         drop(fds);
     }
+}
+
+/// Milliseconds since then.
+fn elapsed_ms(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 fn compile(config: &Config) -> Result<BTreeMap<String, Arc<Compiled>>, Error> {

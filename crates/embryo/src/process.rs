@@ -98,6 +98,11 @@ impl Process {
         }
     }
 
+    /// What it has below it, if it is an init.
+    pub(crate) fn below(&self) -> &Below {
+        &self.below
+    }
+
     /// One that is somebody else's child.
     #[cfg(feature = "agent")]
     pub(crate) fn of_another(
@@ -109,11 +114,6 @@ impl Process {
         let mut process = Self::new(pidfd, pid, Below::default(), report);
         process.elsewhere = Some(elsewhere);
         process
-    }
-
-    /// What it has below it, if it is an init.
-    pub(crate) fn below(&self) -> &Below {
-        &self.below
     }
 
     /// Ties it to what guards it.

@@ -1,8 +1,9 @@
 //! A child that runs, until its end has been told.
 
-use super::{Server, Token};
+use super::Server;
+use super::state::Remembered;
 use crate::account::Charge;
-use crate::mandate::Judged;
+use crate::mandate::{Held, Judged};
 use embryo::Process;
 use embryo::agent::mandate::Lifetime;
 use embryo::agent::wire::{self, flags, kind};
@@ -17,20 +18,24 @@ pub(super) struct Child {
     pub(super) process: Process,
     /// Who asked for it, as long as that is connected.
     pub(super) connection: Option<u64>,
-    request: u64,
+    pub(super) request: u64,
     pub(super) program: String,
+    /// The name of the mandate that it was started under.
+    pub(super) mandate: String,
+    pub(super) client_uid: u32,
     pub(super) since: Instant,
     /// When it has lived long enough.
     pub(super) deadline: Option<Instant>,
-    lifetime: Lifetime,
-    charge: Charge,
-    time_is_over: bool,
+    pub(super) lifetime: Lifetime,
+    pub(super) charge: Charge,
+    pub(super) time_is_over: bool,
 }
 
 impl Child {
+    /// One that has just been started for a connection.
     pub(super) fn new(
         process: Process,
-        connection: u64,
+        (connection, held): (u64, &Held),
         request: u64,
         judged: &Judged,
         charge: Charge,
@@ -41,11 +46,38 @@ impl Child {
             connection: Some(connection),
             request,
             program: judged.program.clone(),
+            mandate: held.levels.first().map_or_else(String::new, |level| level.name.clone()),
+            client_uid: held.peer.uid,
             since,
             deadline: judged.time.and_then(|time| since.checked_add(time)),
             lifetime: judged.lifetime,
             charge,
             time_is_over: false,
+        }
+    }
+
+    /// One that was started before this process executed itself.
+    pub(super) fn restored(
+        process: Process,
+        connection: Option<u64>,
+        deadline: Option<Instant>,
+        remembered: Remembered,
+    ) -> Self {
+        let Remembered { request, program, mandate, client_uid, since, .. } = remembered;
+        let Remembered { lifetime, accounts, time_is_over, .. } = remembered;
+        let charge = Charge { accounts };
+        Self {
+            process,
+            connection,
+            request,
+            program,
+            mandate,
+            client_uid,
+            since,
+            deadline,
+            lifetime,
+            charge,
+            time_is_over,
         }
     }
 
@@ -129,8 +161,7 @@ impl Server {
 
     /// Lets those go that live on; their ends are told by their pidfds alone.
     pub(super) fn leave_children(&mut self) {
-        for (number, child) in self.children.drain() {
-            let _ = Token::Child(number);
+        for (_, child) in self.children.drain() {
             child.process.detach();
         }
     }

@@ -23,7 +23,9 @@ pub(super) struct Connection {
     pub(super) in_flight: usize,
     /// Its children that run.
     pub(super) children: BTreeSet<u64>,
-    waiting: VecDeque<Packet>,
+    /// Children that were started for it, in all.
+    pub(super) started: u64,
+    waiting: VecDeque<Waiting>,
     /// What epoll was told to look for.
     pub(super) interest: Interest,
 }
@@ -35,10 +37,11 @@ pub(super) struct Interest {
     pub(super) write: bool,
 }
 
+/// A message that could not go out yet.
 #[derive(Debug)]
-struct Packet {
-    bytes: Vec<u8>,
-    fds: Vec<OwnedFd>,
+pub(super) struct Waiting {
+    pub(super) bytes: Vec<u8>,
+    pub(super) fds: Vec<OwnedFd>,
 }
 
 /// What was read.
@@ -74,6 +77,7 @@ impl Connection {
             since: Instant::now(),
             in_flight: 0,
             children: BTreeSet::new(),
+            started: 0,
             waiting: VecDeque::new(),
             interest: Interest::default(),
         }
@@ -87,6 +91,18 @@ impl Connection {
     /// Whether something waits to go out.
     pub(super) fn has_waiting(&self) -> bool {
         !self.waiting.is_empty()
+    }
+
+    /// What waits to go out.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = &Waiting> {
+        self.waiting.iter()
+    }
+
+    /// Has these messages wait, in front of everything else there may be.
+    pub(super) fn keep_waiting(&mut self, waiting: Vec<(Vec<u8>, Vec<OwnedFd>)>) {
+        for (bytes, fds) in waiting.into_iter().rev() {
+            self.waiting.push_front(Waiting { bytes, fds });
+        }
     }
 
     /// Whether its holder may see and kill everybody's children.
@@ -128,7 +144,7 @@ impl Connection {
         let copies = fds.iter().map(BorrowedFd::try_clone_to_owned).collect();
         // Without a number for a copy the message cannot be kept, nor can it be left out.
         let Ok(fds) = copies else { return Sent::Gone };
-        self.waiting.push_back(Packet { bytes: [head.as_bytes(), body].concat(), fds });
+        self.waiting.push_back(Waiting { bytes: [head.as_bytes(), body].concat(), fds });
         Sent::Fine
     }
 

@@ -216,12 +216,16 @@ impl Server {
         }
         let program = &judged.program;
         tracing::info!(child = number, connection = id, request, pid, program, "started");
-        let child = Child::new(process, id, request, &judged, charge);
+        // Without a connection there is no launch: it is given up with it.
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return drop(kill_now(process));
+        };
+        connection.children.insert(number);
+        connection.started += 1;
+        self.counts.started += 1;
+        let child = Child::new(process, (id, &connection.held), request, &judged, charge);
         if let Some(time) = child.deadline {
             self.deadlines.insert((time, number));
-        }
-        if let Some(connection) = self.connections.get_mut(&id) {
-            connection.children.insert(number);
         }
         let pidfd = child.pidfd().try_clone_to_owned();
         self.children.insert(number, child);
@@ -240,6 +244,7 @@ impl Server {
         self.accounts.give_back(charge, false);
         self.dispose(id, grants);
         let program = &judged.program;
+        self.counts.faults += 1;
         tracing::warn!(connection = id, request, program, %error, "not started");
         let (flags, body) = match error.as_spawn() {
             Some(error) => answer::fault(error, &judged.origin),
@@ -247,6 +252,14 @@ impl Server {
         };
         self.tell(id, kind::FAULT, request, flags, &body, &[]);
         true
+    }
+
+    /// The agent executes itself, and what is under way cannot come along.
+    pub(super) fn fail_for_restart(&mut self, number: u64) {
+        let what = "the agent restarts";
+        let again = std::io::Error::from(rustix::io::Errno::AGAIN);
+        self.waiting.retain(|one| *one != number);
+        self.fail(number, &Error::Hatchery { what: what.to_owned(), source: again });
     }
 
     /// Nobody waits for this launch any more.
