@@ -80,7 +80,9 @@ impl Daemon {
                 Outcome::Tick => {}
                 Outcome::Stop => return Ok(()),
                 Outcome::Reload => self.reload(),
-                Outcome::Restart => tracing::warn!("a restart that keeps children is not there yet"),
+                Outcome::Restart => {
+                    tracing::warn!("a restart that keeps children is not there yet")
+                }
             }
         }
     }
@@ -101,7 +103,8 @@ impl Daemon {
                     file = %self.file.display(),
                     "the file was not taken: what was read before stays"
                 );
-                let status = format!("{}; the file has a mistake, and an older one is used", self.status());
+                let status =
+                    format!("{}; the file has a mistake, and an older one is used", self.status());
                 self.manager.ready(&status);
             }
         }

@@ -50,12 +50,8 @@ impl Operator {
         let path = path.unwrap_or_else(|| DEFAULT.into());
         let flags = SocketFlags::CLOEXEC;
         let connected = SocketAddrUnix::new(&path).and_then(|address| {
-            let socket = rustix::net::socket_with(
-                AddressFamily::UNIX,
-                SocketType::SEQPACKET,
-                flags,
-                None,
-            )?;
+            let socket =
+                rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
             rustix::net::connect(&socket, &address)?;
             Ok(socket)
         });
