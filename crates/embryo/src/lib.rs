@@ -82,6 +82,7 @@ mod namespace;
 mod nearest;
 #[cfg(feature = "seccomp")]
 mod policy;
+mod parts;
 mod process;
 mod procfs;
 mod pty;
@@ -131,6 +132,7 @@ pub use namespace::{Clock, NamespaceKind, UserNamespace};
 pub use policy::{
     Action, Architecture, Compare, Compiled, Condition, Policy, PolicyError, Rule, UnknownAction,
 };
+pub use parts::ProcessParts;
 pub use process::{Process, Usage};
 pub use pty::Pty;
 pub use regions::Region;

@@ -94,6 +94,11 @@ impl Process {
         }
     }
 
+    /// What it has below it, if it is an init.
+    pub(crate) fn below(&self) -> &Below {
+        &self.below
+    }
+
     /// Ties it to what guards it.
     pub(crate) fn keep_with(&mut self, keeper: Option<Box<Keeper>>) -> &mut Self {
         self.keeper = keeper;
