@@ -220,8 +220,11 @@ impl Listen {
         match (&self.path, &self.fd_name) {
             (Some(_), None) | (None, Some(_)) => {}
             _ => found.push(
-                Remark::new(&["listen", index], "exactly one of path and fd-name says which socket")
-                    .hint("fd-name is that of a socket which the service manager passes"),
+                Remark::new(
+                    &["listen", index],
+                    "exactly one of path and fd-name says which socket",
+                )
+                .hint("fd-name is that of a socket which the service manager passes"),
             ),
         }
         if let Some(path) = self.path.as_deref().filter(|path| !path.is_absolute()) {

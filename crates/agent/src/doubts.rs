@@ -152,7 +152,8 @@ impl Of<'_> {
             }
         }
         if self.mandate.environment.iter().flatten().any(|name| name == "*") {
-            let message = "every variable is allowed, such as those that programs are led astray with";
+            let message =
+                "every variable is allowed, such as those that programs are led astray with";
             found.push(self.remark(&["environment"], message));
         }
         found

@@ -117,9 +117,8 @@ impl Sockets {
     /// # Errors
     /// The permissions cannot be set.
     pub fn settle(&mut self, config: &Config) -> Result<(), ListenError> {
-        let named = |path: &PathBuf| {
-            config.listen.iter().any(|listen| listen.path.as_ref() == Some(path))
-        };
+        let named =
+            |path: &PathBuf| config.listen.iter().any(|listen| listen.path.as_ref() == Some(path));
         let gone: Vec<PathBuf> = self.bound.keys().filter(|path| !named(path)).cloned().collect();
         gone.iter().filter_map(|path| self.bound.remove(path)).for_each(Bound::remove);
         for listen in &config.listen {
@@ -184,7 +183,9 @@ impl Sockets {
         let names: Vec<&str> = self.passed.keys().map(String::as_str).collect();
         ListenError::Passed(match names.is_empty() {
             true => format!("no socket {name:?} was passed, nor any other (LISTEN_FDS)"),
-            false => format!("no socket {name:?} was passed; those passed are {}", names.join(", ")),
+            false => {
+                format!("no socket {name:?} was passed; those passed are {}", names.join(", "))
+            }
         })
     }
 }
@@ -209,9 +210,9 @@ impl Bound {
         .map_err(fail("bind a socket to"))?;
         let inode = open_socket(dir.as_fd(), name).map_err(fail("find the socket made at"))?;
         let bound = Self { socket, dir, name: name.to_owned(), inode };
-        let listening = bound.permit(path, listen).and_then(|()| {
-            rustix::net::listen(&bound.socket, BACKLOG).map_err(fail("listen on"))
-        });
+        let listening = bound
+            .permit(path, listen)
+            .and_then(|()| rustix::net::listen(&bound.socket, BACKLOG).map_err(fail("listen on")));
         match listening {
             Ok(()) => Ok(bound),
             Err(error) => {
@@ -255,8 +256,7 @@ fn socket() -> rustix::io::Result<OwnedFd> {
 /// The directory that a socket is to be in: no symbolic link leads there.
 fn directory(path: &Path) -> Result<OwnedFd, ListenError> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let opened =
-        rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS);
+    let opened = rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS);
     opened.map_err(|errno| match errno {
         Errno::LOOP => {
             let real = std::fs::canonicalize(path).unwrap_or_default();
@@ -294,8 +294,9 @@ fn clear(
         Err(Errno::NOTSOCK) => {
             return Err(refuse("something that is no socket is there, and stays".into()));
         }
-        opened => opened
-            .map_err(|errno| ListenError::Io { what: "look at", path: path.into(), errno })?,
+        opened => {
+            opened.map_err(|errno| ListenError::Io { what: "look at", path: path.into(), errno })?
+        }
     };
     let fail = |errno| ListenError::Io { what: "look at", path: path.into(), errno };
     let stat = rustix::fs::fstat(&inode).map_err(fail)?;
@@ -304,8 +305,8 @@ fn clear(
     if stat.st_uid != own && Some(stat.st_uid) != named {
         return Err(refuse(format!("a socket of uid {} is there, and stays", stat.st_uid)));
     }
-    let asked = SocketAddrUnix::new(path)
-        .and_then(|address| rustix::net::connect(&socket()?, &address));
+    let asked =
+        SocketAddrUnix::new(path).and_then(|address| rustix::net::connect(&socket()?, &address));
     match asked {
         Err(Errno::CONNREFUSED) => rustix::fs::unlinkat(dir, name, AtFlags::empty())
             .map_err(|errno| ListenError::Io { what: "remove", path: path.into(), errno }),

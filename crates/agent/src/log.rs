@@ -3,8 +3,8 @@
 //!
 //! It must never wait for whoever reads standard error, nor put a byte of a client's on a terminal raw.
 
-mod ring;
 mod record;
+mod ring;
 
 pub use ring::Ring;
 

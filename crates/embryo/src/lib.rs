@@ -59,6 +59,7 @@ mod communicate;
 mod direct;
 mod doctor;
 mod elf;
+mod elsewhere;
 mod error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -115,7 +116,7 @@ pub use embryo_plan::{
     capability_name, check_filter, errno_name, filter_outcome, memory_policy_name, resource_name,
     sched_policy_name, securebit_name, signal_name,
 };
-pub use error::{Cause, CgroupError, Error, Fault, SpawnError};
+pub use error::{AgentError, Cause, CgroupError, Error, Fault, SpawnError};
 pub use hatchery::{Hatchery, HatcheryBuilder, WhenEmpty};
 #[cfg(feature = "landlock")]
 pub use landlock::{
