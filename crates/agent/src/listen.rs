@@ -4,7 +4,6 @@
 //! connect than the file says.
 
 use crate::config::{Config, Listen};
-use crate::serve::Listener;
 use embryo_job::Callers;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
@@ -18,6 +17,15 @@ use std::path::{Path, PathBuf};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 256;
+
+/// A socket to accept connections from, and what they may ask for.
+#[derive(Debug)]
+pub struct Listener {
+    /// It does not block.
+    pub fd: OwnedFd,
+    /// The name of the mandate.
+    pub mandate: String,
+}
 
 /// Why there is no socket.
 #[derive(Debug, thiserror::Error)]

@@ -61,7 +61,7 @@ impl Daemon {
             tracing::warn!(name, "a socket was passed that the file does not name");
         }
         let listeners = sockets.open(&config).map_err(|error| Failure::new(error.to_string()))?;
-        match Server::new(&config, listeners) {
+        match Server::new(&config, listeners, ring.clone()) {
             Ok(server) => Ok(Self { server, sockets, manager, ring, file, config }),
             Err(error) => {
                 sockets.remove();
