@@ -39,6 +39,8 @@ fn print_mistakes(error: ConfigError) -> Failure {
             mistakes.into_iter().for_each(|mistake| Failure::from(mistake).print());
             Failure::new("the file has mistakes").with_status(NO).reported()
         }
-        error @ ConfigError::Io { .. } => Failure::new(error.to_string()),
+        ConfigError::Io { path, source } => {
+            Failure::io("cannot read", path.display(), &source)
+        }
     }
 }

@@ -53,7 +53,10 @@ impl Operator {
             Some(signal) => self.0.signal_child(child, signal),
         };
         sent.map_err(|error| {
-            let gone = error.raw_os_error() == Some(Errno::SRCH.raw_os_error());
+            let gone = match &error {
+                Error::Refused { rule, .. } => rule == "child",
+                error => error.raw_os_error() == Some(Errno::SRCH.raw_os_error()),
+            };
             match gone {
                 true => Failure::new(format!("child {child} has ended, or there is none"))
                     .with_status(NO),
