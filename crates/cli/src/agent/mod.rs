@@ -2,6 +2,7 @@
 //!
 //! It must never decide what a client may do; that is the agent's crate alone.
 
+mod anew;
 mod check;
 mod columns;
 mod daemon;
