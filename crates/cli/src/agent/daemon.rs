@@ -116,12 +116,12 @@ impl Daemon {
         // A file with a mistake would be the end of the agent.
         Config::load(&self.before.file).map_err(|error| Failure::new(error.to_string()))?;
         self.before.is_there()?;
+        tracing::info!("the agent begins anew");
         anew::prepare(&mut self.server, &self.sockets, &self.ring)
     }
 
     /// Becomes the program that is installed now. It returns only if that fails.
     fn execute(self, prepared: Prepared) -> Failure {
-        tracing::info!("the agent begins anew");
         let Self { server, before, .. } = self;
         server.retire();
         before.execute(prepared)

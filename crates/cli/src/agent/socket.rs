@@ -54,7 +54,7 @@ impl Operator {
         };
         sent.map_err(|error| {
             let gone = match &error {
-                Error::Refused { rule, .. } => rule == "child",
+                Error::Refused { rule, .. } => **rule == *"child",
                 error => error.raw_os_error() == Some(Errno::SRCH.raw_os_error()),
             };
             match gone {
