@@ -131,6 +131,16 @@ impl Server {
         })
     }
 
+    /// Ends what is of no use to the program that is executed next, once all is put down: the embryos, which
+    /// it would not know. Children are left alone.
+    pub fn retire(self) {
+        let Self { hatchery, children, signals, .. } = self;
+        drop(hatchery);
+        // A child that is dropped is reaped in the background, and its status lost. Signals are noted up to
+        // the end.
+        std::mem::forget((children, signals));
+    }
+
     /// Has the requests that are under way end, one way or another.
     fn drain(&mut self, patience: Duration) {
         let until = Instant::now() + patience;

@@ -24,7 +24,7 @@ const CLEAR: &str = "\x1b[H\x1b[J";
 
 /// Shows it until somebody has seen enough.
 pub(super) fn top(args: &AgentTopArgs) -> Result<u8, Failure> {
-    let mut operator = Operator::connect(&args.operator)?;
+    let operator = Operator::connect(&args.operator)?;
     let on_terminal = io::stdout().is_terminal() && !args.json;
     let once = (!on_terminal && !args.json).then_some(1);
     let mut left = args.iterations.or(once);

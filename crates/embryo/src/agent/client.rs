@@ -277,6 +277,26 @@ impl Agent {
         self.text(Question::new(kind::LOG, since.as_bytes()))
     }
 
+    /// Kills a child by the number that the agent's list has for it, with everybody in its own cgroup.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for somebody else's child, if this is no operator's connection; ESRCH if there is none of
+    /// this number; otherwise as [`Agent`] says.
+    pub fn kill_child(&self, child: u64) -> Result<(), Error> {
+        let body = wire::Child { child: child.into() };
+        self.ask(Question::new(kind::KILL, body.as_bytes())).map(drop)
+    }
+
+    /// Sends a signal to a child by the number that the agent's list has for it.
+    ///
+    /// # Errors
+    /// As [`Agent::kill_child`]; [`Error::Refused`] for a signal that the mandate does not allow.
+    pub fn signal_child(&self, child: u64, signal: u32) -> Result<(), Error> {
+        let body =
+            wire::Signal { child: child.into(), signal: signal.into(), ..Default::default() };
+        self.ask(Question::new(kind::SIGNAL, body.as_bytes())).map(drop)
+    }
+
     /// The socket alone, to hand it to somebody else. An agent that is used over it still is the same
     /// connection.
     ///
