@@ -79,7 +79,10 @@ fn a_program_is_the_agents_child_with_our_streams() {
     let (parent, rest) = text.split_once('\n').unwrap();
     // Or an init between the two.
     assert_ne!(parent.parse::<u32>().unwrap(), std::process::id());
-    assert_eq!((rest, output.stderr.as_slice(), output.status.code()), ("typed", &b"e\n"[..], Some(0)));
+    assert_eq!(
+        (rest, output.stderr.as_slice(), output.status.code()),
+        ("typed", &b"e\n"[..], Some(0))
+    );
 }
 
 #[test]
@@ -140,8 +143,9 @@ fn the_environment_can_name_the_agent() {
     let daemon = Daemon::start();
     let mut named = command(&["run", "--agent", "--", "/usr/bin/echo", "hi"]);
     assert_eq!(finish(named.env("EMBRYO_AGENT", daemon.path("agent.sock"))).ok(), "hi\n");
-    let line = finish(command(&["run", "--agent", "--", "/usr/bin/true"]).env_remove("EMBRYO_AGENT"))
-        .fails(125);
+    let line =
+        finish(command(&["run", "--agent", "--", "/usr/bin/true"]).env_remove("EMBRYO_AGENT"))
+            .fails(125);
     assert!(line.contains("EMBRYO_AGENT"), "{line}");
 }
 
@@ -197,7 +201,11 @@ fn an_operator_lists_and_kills_children() {
 #[test]
 fn an_operator_sends_a_signal() {
     let daemon = Daemon::start();
-    let job = Job::start(&daemon, &[], "trap 'echo hup; exit' HUP; echo ready; while :; do sleep 0.05; done");
+    let job = Job::start(
+        &daemon,
+        &[],
+        "trap 'echo hup; exit' HUP; echo ready; while :; do sleep 0.05; done",
+    );
     assert_eq!(job.says(), "ready");
     let number = children(&daemon)[0]["child"].to_string();
     let ran = daemon.operator(&["kill", "--signal", "HUP", &number, "999999"]);
@@ -252,7 +260,8 @@ fn the_log_is_there_for_operators() {
     let text = daemon.operator(&["log"]).ok();
     assert!(text.contains("the agent serves"), "{text}");
     let json = daemon.operator(&["log", "--json"]).ok();
-    let entries: Vec<Value> = json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let entries: Vec<Value> =
+        json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let numbers: Vec<u64> = entries.iter().map(|entry| entry["entry"].as_u64().unwrap()).collect();
     assert!(numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{numbers:?}");
     let last = numbers.last().unwrap().to_string();
@@ -269,7 +278,9 @@ fn the_log_is_there_for_operators() {
     said.recv_timeout(PATIENCE).unwrap();
     daemon.signal(Signal::HUP);
     let until = std::time::Instant::now() + PATIENCE;
-    while !said.recv_timeout(until.saturating_duration_since(std::time::Instant::now())).unwrap()
+    while !said
+        .recv_timeout(until.saturating_duration_since(std::time::Instant::now()))
+        .unwrap()
         .contains("read again")
     {}
     follow.kill().unwrap();
@@ -280,10 +291,9 @@ fn the_log_is_there_for_operators() {
 fn children_end_as_their_lifetime_says() {
     let dir = embryo_tests::tempdir();
     let text = config(dir.path());
-    let lives_on = text.replace("lifetime", "").replace(
-        "signals = [\"TERM\"",
-        "lifetime = \"live-on\"\nsignals = [\"TERM\"",
-    );
+    let lives_on = text
+        .replace("lifetime", "")
+        .replace("signals = [\"TERM\"", "lifetime = \"live-on\"\nsignals = [\"TERM\"");
     let mut daemon = Daemon::start_in(dir, &lives_on, &[], |_| {});
     let mut job = Job::start(&daemon, &[], "echo $$; exec sleep 1000");
     let pid: u32 = job.says().parse().unwrap();
@@ -314,7 +324,8 @@ fn an_agent_that_begins_anew_keeps_everything() {
     let mut job = Job::start(&daemon, &[], script);
     let pid: u32 = job.says().parse().unwrap();
     let (before, number) = (daemon.list(), children(&daemon)[0]["child"].clone());
-    let inode = fs::metadata(daemon.path("agent.sock")).map(|f| std::os::unix::fs::MetadataExt::ino(&f));
+    let inode =
+        fs::metadata(daemon.path("agent.sock")).map(|f| std::os::unix::fs::MetadataExt::ino(&f));
     daemon.signal(Signal::USR2);
     daemon.manager.is_told("RELOADING=1");
     daemon.manager.is_told("READY=1");
@@ -322,10 +333,14 @@ fn an_agent_that_begins_anew_keeps_everything() {
     assert_eq!(after["agent"]["pid"], before["agent"]["pid"]);
     assert_eq!(children(&daemon)[0]["child"], number);
     assert_eq!(status_field(pid, "PPid").unwrap(), before["agent"]["pid"].to_string());
-    let same = fs::metadata(daemon.path("agent.sock")).map(|f| std::os::unix::fs::MetadataExt::ino(&f));
+    let same =
+        fs::metadata(daemon.path("agent.sock")).map(|f| std::os::unix::fs::MetadataExt::ino(&f));
     assert_eq!(inode.unwrap(), same.unwrap());
     let log = daemon.operator(&["log"]).ok();
-    assert!(log.contains("the agent begins anew") && log.matches("the agent serves").count() == 2, "{log}");
+    assert!(
+        log.contains("the agent begins anew") && log.matches("the agent serves").count() == 2,
+        "{log}"
+    );
 
     // The old connection works, new ones do too, and nothing is left of the embryos.
     job.signal(Signal::TERM);

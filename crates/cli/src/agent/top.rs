@@ -118,7 +118,8 @@ impl Screen {
 
     /// Columns and rows.
     fn size(&self) -> Option<(usize, usize)> {
-        let size = self.clears.then(|| rustix::termios::tcgetwinsize(io::stdout()).ok()).flatten()?;
+        let size =
+            self.clears.then(|| rustix::termios::tcgetwinsize(io::stdout()).ok()).flatten()?;
         (size.ws_col > 0 && size.ws_row > 0).then(|| (size.ws_col.into(), size.ws_row.into()))
     }
 

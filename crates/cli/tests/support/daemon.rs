@@ -124,7 +124,10 @@ impl Daemon {
     fn is_ready(&mut self) {
         let until = Instant::now() + PATIENCE;
         loop {
-            self.manager.socket.set_read_timeout(Some(std::time::Duration::from_millis(50))).unwrap();
+            self.manager
+                .socket
+                .set_read_timeout(Some(std::time::Duration::from_millis(50)))
+                .unwrap();
             let mut bytes = [0; 4096];
             match self.manager.socket.recv(&mut bytes) {
                 Ok(count) if String::from_utf8_lossy(&bytes[..count]).contains("READY=1") => return,
