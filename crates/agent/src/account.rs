@@ -133,7 +133,10 @@ impl Accounts {
             return Err(Refusal { rule: "narrower".into(), why });
         }
         if numbers.connections == Some(0) {
-            return Err(Refusal { rule: "numbers.connections".into(), why: over("connections", 0) });
+            return Err(Refusal {
+                rule: "numbers.connections".into(),
+                why: over("connections", 0),
+            });
         }
         self.add_connection(of)?;
         let id = self.open("numbers", numbers, false);

@@ -78,7 +78,8 @@ mod tests {
     fn a_minute_is_never_too_short() {
         let mut minute = Minute::default();
         let mut all = Vec::new();
-        for (step, count) in [(0, 3), (1, 1), (29, 2), (30, 4), (1, 1), (61, 5), (500, 1), (60, 1)] {
+        for (step, count) in [(0, 3), (1, 1), (29, 2), (30, 4), (1, 1), (61, 5), (500, 1), (60, 1)]
+        {
             let now = all.last().copied().unwrap_or(0) + step;
             for _ in 0..count {
                 minute.add(now);
