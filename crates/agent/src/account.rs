@@ -4,6 +4,9 @@
 //! It must never count a child for one account and not for another: a charge is made to all or to none.
 
 mod minute;
+mod saved;
+
+pub use saved::Saved;
 
 use crate::mandate::{Held, Refusal};
 use embryo::agent::mandate::Numbers;
@@ -17,7 +20,9 @@ pub const UIDS_MAX: usize = 65_536;
 pub const NARROWER_MAX: usize = 65_536;
 
 /// One account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 pub struct AccountId(pub u64);
 
 /// All accounts of an agent.
@@ -66,6 +71,13 @@ struct Account {
     total: u64,
     connections: u64,
     minute: Minute,
+}
+
+impl Charge {
+    /// One that was made before this process executed itself, for a child that has started.
+    pub fn again(accounts: Vec<AccountId>) -> Self {
+        Self { accounts, second: 0 }
+    }
 }
 
 impl Accounts {

@@ -2,6 +2,7 @@
 //!
 //! It must never lose the operation, the object or the errno of what failed.
 
+use crate::output::printable;
 use anstyle::{AnsiColor, Style};
 use embryo::{Cause, LoadError, NotLoadable, SpawnError};
 use std::fmt::Display;
@@ -140,6 +141,14 @@ impl From<embryo::Error> for Failure {
                 let hint = error.hint.as_deref().map(with_options);
                 return Self { hint, ..Self::new(what) };
             }
+            error @ embryo::Error::Refused { .. } => {
+                return Self::new(error.to_string()).with_status(CANNOT_EXECUTE);
+            }
+            embryo::Error::Agent(error) => {
+                let failure =
+                    Self::io(&format!("agent {}:", error.agent), &error.what, &error.source);
+                return Self { hint: error.hint, ..failure };
+            }
             other => return Self::new(other.to_string()),
         };
         let hint = spawn.hint.take().map(|hint| with_options(&hint));
@@ -215,10 +224,4 @@ fn errno_text(error: &io::Error) -> String {
     let text = text.split(" (os error").next().unwrap_or_default();
     let name = error.raw_os_error().and_then(|errno| embryo::errno_name(errno.unsigned_abs()));
     name.map_or(text.to_owned(), |name| format!("{text} ({name})"))
-}
-
-/// Text that came from outside, without what would move a terminal's cursor or change its colours.
-fn printable(text: &str) -> String {
-    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.into() };
-    text.chars().map(escape).collect()
 }

@@ -59,6 +59,7 @@ mod communicate;
 mod direct;
 mod doctor;
 mod elf;
+mod elsewhere;
 mod error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -80,6 +81,7 @@ mod mount;
 mod moving;
 mod namespace;
 mod nearest;
+mod parts;
 #[cfg(feature = "seccomp")]
 mod policy;
 mod process;
@@ -114,7 +116,7 @@ pub use embryo_plan::{
     capability_name, check_filter, errno_name, filter_outcome, memory_policy_name, resource_name,
     sched_policy_name, securebit_name, signal_name,
 };
-pub use error::{Cause, CgroupError, Error, Fault, SpawnError};
+pub use error::{AgentError, Cause, CgroupError, Error, Fault, SpawnError};
 pub use hatchery::{Hatchery, HatcheryBuilder, WhenEmpty};
 #[cfg(feature = "landlock")]
 pub use landlock::{
@@ -127,6 +129,7 @@ pub use live::Embryo;
 pub use maps::MapsEntry;
 pub use mount::{Mount, MountAttributes, MountSpread, NewRoot, Upper};
 pub use namespace::{Clock, NamespaceKind, UserNamespace};
+pub use parts::ProcessParts;
 #[cfg(feature = "seccomp")]
 pub use policy::{
     Action, Architecture, Compare, Compiled, Condition, Policy, PolicyError, Rule, UnknownAction,

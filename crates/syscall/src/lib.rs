@@ -28,6 +28,7 @@ mod leap;
 mod memory;
 mod mount;
 mod namespace;
+mod peer;
 mod privilege;
 mod process;
 mod raw;
@@ -61,6 +62,7 @@ pub use namespace::{
     Reaped, fork, fork_as, keep_capabilities, kill, loopback_up, reap_any, setdomainname,
     sethostname, setns, signalfd, take_signal, unshare,
 };
+pub use peer::{PeerCredentials, Received, peer_credentials, peer_groups, peer_pidfd, receive};
 pub use privilege::{
     Set, capset, in_ambient_set, in_bounding_set, join_session_keyring, set, set_mempolicy,
 };

@@ -7,12 +7,37 @@
 const SECONDS: usize = 61;
 
 /// Events by the second.
-#[derive(Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "Written", into = "Written")]
 pub(super) struct Minute {
     by_second: [u32; SECONDS],
     sum: u64,
     /// The latest second that was seen.
     latest: u64,
+}
+
+/// The same as it is written down.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Written {
+    by_second: Vec<u32>,
+    latest: u64,
+}
+
+impl From<Minute> for Written {
+    fn from(minute: Minute) -> Self {
+        Self { by_second: minute.by_second.to_vec(), latest: minute.latest }
+    }
+}
+
+impl TryFrom<Written> for Minute {
+    type Error = &'static str;
+
+    fn try_from(written: Written) -> Result<Self, Self::Error> {
+        let by_second: [u32; SECONDS] =
+            written.by_second.try_into().map_err(|_| "no minute has so many seconds")?;
+        let sum = by_second.iter().copied().map(u64::from).sum();
+        Ok(Self { by_second, sum, latest: written.latest })
+    }
 }
 
 impl Default for Minute {
