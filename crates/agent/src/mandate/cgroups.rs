@@ -3,9 +3,11 @@
 //! Only cgroup file systems are ever walked in, which answer at once. It must never go by a path that somebody
 //! says a handle has.
 
+use super::paths::plain;
 use crate::files::trusted::Status;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstatfs, openat2};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -29,6 +31,9 @@ impl Group {
     /// name: what a client names is looked up below the one place where it cannot wait.
     pub(crate) fn open(path: &Path, anywhere: bool) -> Result<Self, String> {
         let wrong = |what: &dyn std::fmt::Display| format!("{}: {what}", path.display());
+        if plain(path.as_os_str().as_bytes()).is_none() {
+            return Err(wrong(&"it is not an absolute path without . and .."));
+        }
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let how = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         let open = |at: BorrowedFd<'_>, path: &Path, more| {
