@@ -93,29 +93,22 @@ impl Place {
         let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         let under = format!("under = {:?}", self.scratch.directory());
         let digest = format!("sha256 = {digest:?}");
+        let uid = format!("uid = {NOBODY}, gid = {NOBODY}, groups = [], no-new-privs = true");
+        let forced = format!("forced = {{ {uid}, seccomp = {PROFILE:?} }}");
+        let unfiltered = format!("forced = {{ {uid} }}");
+        let bare = "bounds = { uids = [0], gids = [0], capabilities = \"all\" }".to_owned();
         let mut text = String::new();
-        for (name, image) in
-            [(FORCED, &under), (DIGEST, &digest), (UNFILTERED, &under), (BARE, &under)]
-        {
+        for (name, image, rest) in [
+            (FORCED, &under, &forced),
+            (DIGEST, &digest, &forced),
+            (UNFILTERED, &under, &unfiltered),
+            (BARE, &under, &bare),
+        ] {
             let path = self.at(&socket_name(name));
             text += &format!("[[listen]]\npath = {path:?}\nmandate = {name:?}\n\n");
             text += &format!("[mandates.{name}]\npeers = [{{ uids = [0] }}]\n");
             text += &format!("images = [{{ {image} }}]\nops = [\"put-fd\"]\n");
-            text += "environment = [\"LANG\"]\nlifetime = \"connection\"\n\n";
-            text += &match name {
-                BARE => format!(
-                    "[mandates.{name}.bounds]\nuids = [0]\ngids = [0]\ncapabilities = \"all\"\n\n"
-                ),
-                _ => format!(
-                    "[mandates.{name}.forced]\nuid = {NOBODY}\ngid = {NOBODY}\ngroups = []\n\
-                     no-new-privs = true\n{}\n",
-                    if name == UNFILTERED {
-                        String::new()
-                    } else {
-                        format!("seccomp = {PROFILE:?}\n")
-                    }
-                ),
-            };
+            text += &format!("environment = [\"LANG\"]\nlifetime = \"connection\"\n{rest}\n\n");
         }
         Ok(text + &format!("[agent]\nembryos = {EMBRYOS}\n"))
     }
