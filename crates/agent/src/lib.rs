@@ -14,3 +14,4 @@ pub mod config;
 pub mod files;
 pub mod mandate;
 pub mod peer;
+pub mod request;

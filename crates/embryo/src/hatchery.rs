@@ -273,6 +273,19 @@ impl Hatchery {
         self.len() == 0
     }
 
+    /// A descriptor of the caller's own that is readable when an embryo has arrived: for who lets a spawn
+    /// fail when none is ready ([`WhenEmpty::Fail`]) and waits for other things as well. `None` after the
+    /// process that makes them was given up and before another was started; with another
+    /// [`Hatchery::id`] it is another descriptor.
+    ///
+    /// # Errors
+    /// What duplicating a descriptor answers.
+    pub fn watched(&self) -> std::io::Result<Option<OwnedFd>> {
+        let pool = self.shared.pool().clone();
+        let socket = pool.as_ref().and_then(|pool| pool.maker.as_ref()).map(Embryo::socket);
+        socket.map(|socket| socket.try_clone_to_owned()).transpose()
+    }
+
     /// The pid of the process that makes them; `None` after it was given up and before another
     /// was started.
     #[must_use]

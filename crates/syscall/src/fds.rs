@@ -1,6 +1,7 @@
 //! Descriptors by number: the table of a child that is being built belongs to nobody else, so
 //! numbers, not owned handles, are the truth here.
 
+use crate::peer::Received;
 use crate::raw::syscall;
 use crate::{Errno, Result};
 use core::ffi::{CStr, c_void};
@@ -233,6 +234,33 @@ pub fn recv_with_fds(
     fds: &mut [i32],
     wait: bool,
 ) -> Result<(usize, usize)> {
+    let raw = receive_raw(socket, into, fds, wait)?;
+    let Received { len, longer, cut_off } = raw.received;
+    if longer || cut_off || raw.fds > fds.len() {
+        for fd in fds.iter().take(raw.fds) {
+            let _ = close(*fd);
+        }
+        // There is room for as many as the kernel sends, so those cut off found no number.
+        return Err(if cut_off { Errno::MFILE } else { Errno::MSGSIZE });
+    }
+    Ok((len, raw.fds))
+}
+
+/// What came of one call.
+#[derive(Clone, Copy)]
+pub(crate) struct RawReceived {
+    pub(crate) received: Received,
+    /// How many descriptors came.
+    pub(crate) fds: usize,
+}
+
+/// `recvmsg(2)`. Descriptors for which `fds` has no room are closed, and counted all the same.
+pub(crate) fn receive_raw(
+    socket: i32,
+    into: &mut [u8],
+    fds: &mut [i32],
+    wait: bool,
+) -> Result<RawReceived> {
     let mut rights = Rights { len: 0, level: 0, kind: 0, fds: [-1; SCM_MAX_FDS + 1] };
     let mut iov = IoVec { base: into.as_mut_ptr().cast(), len: into.len() };
     let mut message = MsgHdr {
@@ -247,25 +275,21 @@ pub fn recv_with_fds(
     let how = MSG_CMSG_CLOEXEC | if wait { 0 } else { MSG_DONTWAIT };
     // SAFETY: the kernel writes at most `into.len()` bytes to `into`, at most one `Rights` to
     // `rights` and the header it was given; all are live and exclusively borrowed.
-    let got = unsafe { syscall!(__NR_recvmsg, socket as isize, &raw mut message, how) }?;
+    let len = unsafe { syscall!(__NR_recvmsg, socket as isize, &raw mut message, how) }?;
     let arrived = match (message.control_len, rights.level, rights.kind) {
         (0, _, _) => 0,
         (_, SOL_SOCKET, SCM_RIGHTS) => rights.len.saturating_sub(RIGHTS_HEAD) / 4,
         _ => 0,
     };
-    let truncated = message.flags & (MSG_TRUNC | MSG_CTRUNC) != 0;
-    if truncated || arrived > fds.len() {
-        for fd in rights.fds.iter().take(arrived) {
-            let _ = close(*fd);
-        }
-        // There is room for as many as the kernel sends, so those cut off found no number.
-        let cut_off = message.flags & MSG_CTRUNC != 0;
-        return Err(if cut_off { Errno::MFILE } else { Errno::MSGSIZE });
+    for fd in rights.fds.iter().take(arrived).skip(fds.len()) {
+        let _ = close(*fd);
     }
     for (to, from) in fds.iter_mut().zip(rights.fds.iter().take(arrived)) {
         *to = *from;
     }
-    Ok((got, arrived))
+    let longer = message.flags & MSG_TRUNC != 0;
+    let cut_off = message.flags & MSG_CTRUNC != 0;
+    Ok(RawReceived { received: Received { len, longer, cut_off }, fds: arrived })
 }
 
 /// `recvmsg(2)` as [`recv_with_fds`], without waiting, with descriptors that are the caller's to close.

@@ -29,6 +29,7 @@ mod memory;
 mod mount;
 mod namespace;
 mod privilege;
+mod peer;
 mod process;
 mod raw;
 mod seccomp;
@@ -63,6 +64,7 @@ pub use namespace::{
 pub use privilege::{
     Set, capset, in_ambient_set, in_bounding_set, join_session_keyring, set, set_mempolicy,
 };
+pub use peer::{PeerCredentials, Received, peer_credentials, peer_groups, peer_pidfd, receive};
 pub use process::{
     SchedAttr, Usage, Waited, chroot_here, exit, getpgid, getpgrp, getpid, getppid, getsid,
     ioprio_set, monotonic_ns, pidfd_exit_status, pidfd_open, pidfd_send_signal, process_mrelease,
