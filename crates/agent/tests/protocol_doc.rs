@@ -110,6 +110,24 @@ fn the_structures_are_those_of_the_code() {
 }
 
 #[test]
+fn the_steps_are_those_of_the_code() {
+    let lines = DOCUMENT.lines().skip_while(|line| !line.starts_with("| index | step |")).skip(2);
+    let rows = lines.take_while(|line| line.starts_with('|'));
+    let written: Vec<(u32, String)> = rows
+        .map(|row| {
+            let cells: Vec<&str> =
+                row.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
+            let index = u32::from_str_radix(cells[1].trim_start_matches("0x"), 16);
+            (index.expect("a number"), cells[2].to_owned())
+        })
+        .collect();
+    let meant: Vec<(u32, String)> = (0xffff_ff00..u32::MAX)
+        .filter_map(|index| Some((index, embryo::Step::from_index(index)?.name().to_owned())))
+        .collect();
+    assert_eq!(written, meant);
+}
+
+#[test]
 fn the_document_is_of_this_version() {
     assert!(DOCUMENT.contains(&format!("\nThis is version {}.\n", wire::VERSION)));
     let magic: Vec<String> = wire::MAGIC.iter().map(|byte| format!("{byte:02x}")).collect();

@@ -258,6 +258,18 @@ fn the_vectors_are_read_as_what_they_were_made_from() {
     }
 }
 
+/// A request's vector is one that the agent takes, and one of an answer it does not.
+#[test]
+fn an_agent_reads_the_requests_and_no_answers() {
+    for vector in vectors() {
+        let bytes = vector.bytes();
+        let parsed = embryo_agent::request::parse(&bytes, vector.descriptors.len());
+        assert_eq!(parsed.is_ok(), vector.kind < 0x8000, "{}: {parsed:?}", vector.name);
+        let id = parsed.map_or_else(|(id, _)| id, |(id, _)| id);
+        assert_eq!(id, vector.request, "{}", vector.name);
+    }
+}
+
 #[test]
 fn each_kind_and_each_file_has_a_vector() {
     let vectors = vectors();
