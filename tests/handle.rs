@@ -252,7 +252,7 @@ fn tells_after_reaping() -> bool {
             assert_eq!(status.code(), Some(5));
             true
         }
-        Err(Error::Reaped { pid }) => {
+        Err(Error::Reaped { pid, .. }) => {
             assert_eq!(pid, process.id());
             false
         }
@@ -265,7 +265,7 @@ fn tells_after_reaping() -> bool {
 fn assert_known(process: &mut Process, code: i32, tells: bool) {
     match process.wait() {
         Ok(status) => assert_eq!(status.code(), Some(code)),
-        Err(Error::Reaped { pid }) => assert!(!tells && pid == process.id()),
+        Err(Error::Reaped { pid, .. }) => assert!(!tells && pid == process.id()),
         Err(other) => panic!("{other}"),
     }
 }

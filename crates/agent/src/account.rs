@@ -6,11 +6,13 @@ use embryo::agent::mandate::Numbers;
 use std::time::Instant;
 
 /// One account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 pub struct AccountId(pub u64);
 
 /// All accounts of an agent.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Accounts {
     next: u64,
 }

@@ -15,3 +15,4 @@ pub mod files;
 pub mod mandate;
 pub mod peer;
 pub mod request;
+pub mod serve;

@@ -56,14 +56,26 @@ pub enum Error {
     /// A cgroup could not be made or used, and there is no child.
     #[error(transparent)]
     Cgroup(#[from] Box<CgroupError>),
+    /// An agent could not be asked, or did not answer.
+    #[error(transparent)]
+    Agent(#[from] Box<AgentError>),
+    /// An agent's mandate does not allow what was asked for, and nothing has happened.
+    #[error("refused by the agent: {rule}: {why}")]
+    Refused {
+        /// The rule, by its key in the mandate: `ops`, `images`, `bounds.uids`, `numbers.children`.
+        rule: String,
+        /// What it was that was asked for, in words.
+        why: String,
+    },
     /// The child was reaped by somebody else, and this kernel does not tell how it ended.
     #[error(
-        "process {pid} was reaped elsewhere (a wait for any child, or an ignored SIGCHLD); \
-         Linux 6.15 or later would still tell its status"
+        "process {pid} was reaped elsewhere ({by}); Linux 6.15 or later would still tell its status"
     )]
     Reaped {
         /// Its pid, which may name another process by now.
         pid: u32,
+        /// By whom that may have been, in words.
+        by: &'static str,
     },
     /// A call outside the launch failed.
     #[error("{what}: {source}")]
@@ -102,6 +114,41 @@ impl fmt::Display for CgroupError {
 
 impl std::error::Error for CgroupError {}
 
+/// What went wrong between this process and an agent.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct AgentError {
+    /// The connection: the path of its socket, or where it is from.
+    pub agent: String,
+    /// What was being done, or what is the matter.
+    pub what: String,
+    /// What to do about it, where that is known.
+    pub hint: Option<String>,
+    /// What the kernel answered, or would.
+    pub source: io::Error,
+}
+
+impl AgentError {
+    #[cfg(feature = "agent")]
+    pub(crate) fn of(
+        agent: &str,
+        what: impl Into<String>,
+        source: io::Error,
+        hint: Option<String>,
+    ) -> Error {
+        Error::Agent(Box::new(Self { agent: agent.to_owned(), what: what.into(), hint, source }))
+    }
+}
+
+impl fmt::Display for AgentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "agent {}: {}: {}", self.agent, self.what, io_text(&self.source))?;
+        self.hint.as_ref().map_or(Ok(()), |hint| write!(f, " (hint: {hint})"))
+    }
+}
+
+impl std::error::Error for AgentError {}
+
 impl Error {
     /// Wraps an error of `what`.
     pub(crate) fn io(what: &'static str) -> impl FnOnce(io::Error) -> Self {
@@ -130,6 +177,8 @@ impl Error {
             Error::Spawn(error) => error.kind(),
             Error::Reaped { .. } => io::ErrorKind::NotFound,
             Error::Cgroup(error) => error.source.kind(),
+            Error::Agent(error) => error.source.kind(),
+            Error::Refused { .. } => io::ErrorKind::PermissionDenied,
             Error::Io { source, .. } | Error::Hatchery { source, .. } => source.kind(),
         }
     }
@@ -140,6 +189,7 @@ impl Error {
         match self {
             Error::Spawn(error) => Some(i32::from(error.fault.errno)),
             Error::Cgroup(error) => error.source.raw_os_error(),
+            Error::Agent(error) => error.source.raw_os_error(),
             #[cfg(feature = "landlock")]
             Error::Landlock(error) => match &**error {
                 crate::landlock::LandlockError::Path { errno, .. } => Some(*errno),
@@ -246,10 +296,12 @@ impl SpawnError {
         }
     }
 
-    /// Index of the op in the plan; `None` if it was a step that no op names.
+    /// Index of the op in the plan; `None` if it was a step that no op names, or an op that an agent's mandate
+    /// forces.
     #[must_use]
     pub fn index(&self) -> Option<u32> {
-        self.step().is_none().then_some(self.fault.index)
+        let is_the_plans = self.step().is_none() && self.fault.index != u32::MAX;
+        is_the_plans.then_some(self.fault.index)
     }
 
     /// The step that failed, if it was not an op.

@@ -59,6 +59,7 @@ mod communicate;
 mod direct;
 mod doctor;
 mod elf;
+mod elsewhere;
 mod error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -82,6 +83,7 @@ mod namespace;
 mod nearest;
 #[cfg(feature = "seccomp")]
 mod policy;
+mod parts;
 mod process;
 mod procfs;
 mod pty;
@@ -114,7 +116,7 @@ pub use embryo_plan::{
     capability_name, check_filter, errno_name, filter_outcome, memory_policy_name, resource_name,
     sched_policy_name, securebit_name, signal_name,
 };
-pub use error::{Cause, CgroupError, Error, Fault, SpawnError};
+pub use error::{AgentError, Cause, CgroupError, Error, Fault, SpawnError};
 pub use hatchery::{Hatchery, HatcheryBuilder, WhenEmpty};
 #[cfg(feature = "landlock")]
 pub use landlock::{
@@ -131,6 +133,7 @@ pub use namespace::{Clock, NamespaceKind, UserNamespace};
 pub use policy::{
     Action, Architecture, Compare, Compiled, Condition, Policy, PolicyError, Rule, UnknownAction,
 };
+pub use parts::ProcessParts;
 pub use process::{Process, Usage};
 pub use pty::Pty;
 pub use regions::Region;

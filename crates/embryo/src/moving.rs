@@ -30,6 +30,15 @@ impl StatusLine {
         let _ = sys::send_with_fds(self.0.as_fd().as_raw(), &[0], &[], &[]);
     }
 
+    /// The end of a line that this process, or what it was before it executed itself, had.
+    pub(crate) fn from_fd(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
     /// What it said, if it has; what was killed has not.
     pub(crate) fn take(&self) -> Option<Told> {
         let mut message = [0u8; 8 + 18 * 8];
@@ -166,7 +175,7 @@ impl Moves {
 }
 
 /// The pid that a pidfd names, as it is here; 0 if it has none here or has been reaped.
-fn pid_of(pidfd: BorrowedFd<'_>) -> i32 {
+pub(crate) fn pid_of(pidfd: BorrowedFd<'_>) -> i32 {
     let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw()));
     let text = text.unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("Pid:"));

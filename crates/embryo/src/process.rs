@@ -2,13 +2,14 @@
 
 use crate::cgroup::{Cgroup, CgroupFigures};
 use crate::command::Keeper;
+use crate::elsewhere::Elsewhere;
 use crate::error::{CgroupError, Error, errno_text};
 use crate::guarded::AsRaw;
 use crate::listener::Listener;
 use crate::moving::{Below, StatusLine, Told};
 use crate::namespace::NamespaceKind;
-use crate::reaper;
 use crate::spawn::{LaunchReport, TraceRecord};
+use crate::{procfs, reaper};
 use embryo_syscall::{self as sys, Errno, Waited};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -74,6 +75,8 @@ pub struct Process {
     figures: Option<Box<CgroupFigures>>,
     report: LaunchReport,
     pub(crate) listener: Option<Listener>,
+    /// Whose child it is, if it is not this process's.
+    elsewhere: Option<Box<dyn Elsewhere>>,
 }
 
 impl Process {
@@ -91,7 +94,26 @@ impl Process {
             figures: None,
             report,
             listener: None,
+            elsewhere: None,
         }
+    }
+
+    /// What it has below it, if it is an init.
+    pub(crate) fn below(&self) -> &Below {
+        &self.below
+    }
+
+    /// One that is somebody else's child.
+    #[cfg(feature = "agent")]
+    pub(crate) fn of_another(
+        pidfd: OwnedFd,
+        pid: u32,
+        report: LaunchReport,
+        elsewhere: Box<dyn Elsewhere>,
+    ) -> Self {
+        let mut process = Self::new(pidfd, pid, Below::default(), report);
+        process.elsewhere = Some(elsewhere);
+        process
     }
 
     /// Ties it to what guards it.
@@ -112,7 +134,8 @@ impl Process {
         self.listener.take()
     }
 
-    /// Its pid. It names this process until it has been waited for, and maybe another one then.
+    /// Its pid. It names this process until it has been waited for, and maybe another one then. Of an agent's
+    /// child it is that of the agent's pid namespace.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.pid
@@ -122,6 +145,9 @@ impl Process {
     /// [`Process::id`]; 0 where /proc does not tell.
     #[must_use]
     pub fn image_id(&self) -> u32 {
+        if let Some(elsewhere) = &self.elsewhere {
+            return elsewhere.image_id();
+        }
         self.below.image.as_ref().map_or(self.pid, |(_, pid)| pid.cast_unsigned())
     }
 
@@ -130,13 +156,17 @@ impl Process {
     /// process).
     ///
     /// # Errors
-    /// ESRCH if it has ended; EACCES if the caller may not look into it; what opening a file of /proc
-    /// answers.
+    /// ESRCH if it has ended; EACCES if the caller may not look into it; EOPNOTSUPP for an agent's child,
+    /// whose pid may mean another process here; what opening a file of /proc answers.
     ///
     /// # Kernel
     /// Source: namespaces(7), /proc/PID/ns.
     pub fn namespace(&self, kind: NamespaceKind) -> Result<OwnedFd, Error> {
         use rustix::fs::{Mode, OFlags};
+        if self.elsewhere.is_some() {
+            let errno = rustix::io::Errno::OPNOTSUPP;
+            return Err(Error::io("opening a namespace of an agent's child")(errno.into()));
+        }
         let image = self.below.image.as_ref();
         let pidfd = image.map_or(self.pidfd(), |(pidfd, _)| pidfd.as_fd());
         let path = format!("/proc/{}/ns/{}", self.image_id(), kind.name());
@@ -166,7 +196,8 @@ impl Process {
     /// afterwards, and it is gone.
     ///
     /// # Errors
-    /// [`Error::Reaped`] if somebody else reaped it and the kernel is older than 6.15.
+    /// [`Error::Reaped`] if somebody else reaped it and the kernel is older than 6.15, or if it is the child of
+    /// an agent that has gone and the kernel does not tell.
     ///
     /// # Kernel
     /// Linux 5.4. Source: waitid(2), `P_PIDFD`.
@@ -177,7 +208,7 @@ impl Process {
             return Ok(ended.status);
         }
         loop {
-            if let Some(ended) = self.look(true)? {
+            if let Some(ended) = self.look(None)? {
                 return Ok(ended.status);
             }
         }
@@ -195,11 +226,15 @@ impl Process {
         self.figures.as_deref().copied().or_else(|| self.cgroup().map(Cgroup::figures))
     }
 
-    /// Kills it and its whole family: everybody in the cgroup that was made for it.
+    /// Kills it and its whole family: everybody in the cgroup that was made for it. Of an agent's child that
+    /// is the cgroup that the agent has made for it; without one the child alone is killed.
     ///
     /// # Errors
     /// [`Error::Cgroup`]; with EOPNOTSUPP if there is no such cgroup, and nobody is killed then.
     pub fn kill_all(&mut self) -> Result<(), Error> {
+        if self.elsewhere.is_some() && self.cgroup().is_none() {
+            return self.kill();
+        }
         match self.cgroup() {
             Some(cgroup) => cgroup.kill(),
             None if self.ended.is_some() => Ok(()),
@@ -216,7 +251,7 @@ impl Process {
     /// # Errors
     /// As [`Process::wait`].
     pub fn try_wait(&mut self) -> Result<Option<ExitStatus>, Error> {
-        Ok(self.look(false)?.map(|ended| ended.status))
+        Ok(self.look(Some(Instant::now()))?.map(|ended| ended.status))
     }
 
     /// Waits for its end, but no longer than this; `None` if it still runs then.
@@ -225,6 +260,10 @@ impl Process {
     /// As [`Process::wait`].
     pub fn wait_timeout(&mut self, timeout: Duration) -> Result<Option<ExitStatus>, Error> {
         drop(self.stdin.take());
+        if self.elsewhere.is_some() {
+            let deadline = Instant::now().checked_add(timeout);
+            return Ok(self.look(deadline)?.map(|ended| ended.status));
+        }
         if self.ended.is_none() {
             wait_dead(self.pidfd(), timeout);
         }
@@ -253,34 +292,81 @@ impl Process {
         Ok(Output { status, stdout, stderr })
     }
 
-    /// Sends it a signal by number.
+    /// Sends it a signal by number. To an agent's child the agent sends it, if its mandate allows.
     ///
     /// # Errors
     /// EPERM if it runs under another uid and the caller may not; a process that has ended is
-    /// ESRCH, never another process.
+    /// ESRCH, never another process. [`Error::Refused`] and [`Error::Agent`] of an agent.
     ///
     /// # Kernel
     /// Linux 5.1. Source: pidfd_send_signal(2).
     pub fn signal(&self, signal: i32) -> Result<(), Error> {
+        match &self.elsewhere {
+            Some(_) if self.ended.is_some() => {
+                return Err(Error::io("sending a signal")(rustix::io::Errno::SRCH.into()));
+            }
+            Some(elsewhere) => return elsewhere.signal(self.pidfd(), signal),
+            None => {}
+        }
         let sent = sys::pidfd_send_signal(self.pidfd().as_raw(), signal as u32);
         sent.map_err(os).map_err(Error::io("sending a signal"))
     }
 
-    /// Kills it with SIGKILL. One that has ended is no error.
+    /// Kills it with SIGKILL. One that has ended is no error. Of an agent's child that takes no permission but
+    /// the connection, and everybody in a cgroup that the agent has made for it is killed with it.
     ///
     /// # Errors
     /// As [`Process::signal`].
     pub fn kill(&mut self) -> Result<(), Error> {
-        match self.signal(SIGKILL as i32) {
+        let killed = match &self.elsewhere {
+            Some(elsewhere) if self.ended.is_none() => elsewhere.kill(self.pidfd()),
+            _ => self.signal(SIGKILL as i32),
+        };
+        match killed {
             Err(error) if error.raw_os_error() == Some(Errno::SRCH.number().into()) => Ok(()),
             other => other,
         }
     }
 
-    /// What it used, once it has been waited for; `None` before, and if somebody else reaped it.
+    /// What it used, once it has been waited for; `None` before, and if somebody else reaped it. While it runs
+    /// there is [`Process::usage_now`].
     #[must_use]
     pub fn usage(&self) -> Option<Usage> {
         self.ended.and_then(|ended| ended.usage)
+    }
+
+    /// What it has used so far, or until its end if it has been waited for. Of a process with several threads
+    /// the switches are those of its first; an agent says what it knows of its child.
+    ///
+    /// # Errors
+    /// ESRCH if it has ended and how is not known yet; what reading /proc answers; [`Error::Refused`] and
+    /// [`Error::Agent`] of an agent.
+    ///
+    /// # Kernel
+    /// Source: proc_pid_stat(5), proc_pid_status(5).
+    pub fn usage_now(&self) -> Result<Usage, Error> {
+        match (self.usage(), &self.elsewhere) {
+            (Some(usage), _) => Ok(usage),
+            (None, Some(elsewhere)) => elsewhere.usage(),
+            (None, None) => {
+                let image = self.below.image.as_ref();
+                let pidfd = image.map_or(self.pidfd(), |(pidfd, _)| pidfd.as_fd());
+                let usage = procfs::usage(self.image_id());
+                // Its pid was its own if it lives now.
+                match wait_dead(pidfd, Duration::ZERO) {
+                    true => Err(io::Error::from(rustix::io::Errno::SRCH)),
+                    false => usage,
+                }
+                .map_err(Error::io("reading what a child uses"))
+            }
+        }
+    }
+
+    /// Whether an agent ended it because the time was over that its mandate gives to children; known once it
+    /// has been waited for.
+    #[must_use]
+    pub fn time_was_over(&self) -> bool {
+        self.elsewhere.as_ref().is_some_and(|elsewhere| elsewhere.time_was_over())
     }
 
     /// Whether dropping this kills the process.
@@ -290,7 +376,8 @@ impl Process {
     }
 
     /// Lets it go: it runs on and is reaped in the background, and so does what it was tied to; a cgroup
-    /// that was made for it is removed when it is empty. Returns its pid.
+    /// that was made for it is removed when it is empty. Returns its pid. An agent's child may be killed all the
+    /// same when the connection to the agent ends, with the last that holds it: its mandate says so.
     pub fn detach(mut self) -> u32 {
         self.kill_on_drop = false;
         if let Some(keeper) = self.keeper.take() {
@@ -299,8 +386,16 @@ impl Process {
         self.pid
     }
 
-    fn look(&mut self, block: bool) -> Result<Option<Ended>, Error> {
-        if self.ended.is_none() {
+    /// Looks how it ended. Without a deadline it waits for that; with one it does so for an agent's child alone.
+    fn look(&mut self, deadline: Option<Instant>) -> Result<Option<Ended>, Error> {
+        let block = deadline.is_none();
+        if let (None, Some(elsewhere), Some(pidfd)) = (self.ended, &mut self.elsewhere, &self.pidfd)
+        {
+            self.ended = elsewhere.look(pidfd.as_fd(), deadline)?;
+            if self.ended.is_some() {
+                self.end_family(block);
+            }
+        } else if self.ended.is_none() {
             self.ended = match status_of(self.pidfd(), block) {
                 Err(Errno::CHILD) => Some(self.reaped_elsewhere(block)?),
                 other => other.map_err(os).map_err(Error::io("waiting for a child"))?,
@@ -336,7 +431,10 @@ impl Process {
         }
         match reaped_status(self.pidfd()) {
             Some(status) => Ok(Ended { status, usage: None }),
-            None => Err(Error::Reaped { pid: self.pid }),
+            None => Err(Error::Reaped {
+                pid: self.pid,
+                by: "a wait for any child, or an ignored SIGCHLD",
+            }),
         }
     }
 }
@@ -365,6 +463,11 @@ impl Drop for Process {
             if let Some(keeper) = self.keeper.take() {
                 keeper.end_behind();
             }
+            return;
+        }
+        if let Some(mut elsewhere) = self.elsewhere.take() {
+            elsewhere.leave(pidfd.as_fd(), self.kill_on_drop);
+            drop(self.keeper.take());
             return;
         }
         if self.kill_on_drop {

@@ -28,8 +28,8 @@ mod leap;
 mod memory;
 mod mount;
 mod namespace;
-mod privilege;
 mod peer;
+mod privilege;
 mod process;
 mod raw;
 mod seccomp;
@@ -61,10 +61,10 @@ pub use namespace::{
     Reaped, fork, fork_as, keep_capabilities, kill, loopback_up, reap_any, setdomainname,
     sethostname, setns, signalfd, take_signal, unshare,
 };
+pub use peer::{PeerCredentials, Received, peer_credentials, peer_groups, peer_pidfd, receive};
 pub use privilege::{
     Set, capset, in_ambient_set, in_bounding_set, join_session_keyring, set, set_mempolicy,
 };
-pub use peer::{PeerCredentials, Received, peer_credentials, peer_groups, peer_pidfd, receive};
 pub use process::{
     SchedAttr, Usage, Waited, chroot_here, exit, getpgid, getpgrp, getpid, getppid, getsid,
     ioprio_set, monotonic_ns, pidfd_exit_status, pidfd_open, pidfd_send_signal, process_mrelease,

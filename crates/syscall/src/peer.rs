@@ -3,9 +3,9 @@
 //! rustix's form of SO_PEERCRED takes a pid of 0, which is that of a peer outside the pid namespace, for
 //! something that cannot be.
 
-use crate::{Errno, Result};
 use crate::fds::{self, SCM_MAX_FDS};
 use crate::raw::syscall;
+use crate::{Errno, Result};
 use core::ffi::c_void;
 use linux_raw_sys::general::__NR_getsockopt;
 use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};

@@ -1,0 +1,681 @@
+//! The loop that serves everybody: one thread that waits for sockets, pidfds and times, and for nothing else.
+//!
+//! It must never wait for a client, for a child, or for a file that a client chose. A child is made by an
+//! embryo that exists already: to launch is to send a message, and what came of it is read when it comes.
+
+mod answer;
+mod child;
+mod connection;
+mod launch;
+mod listing;
+mod requests;
+mod signals;
+mod state;
+mod usage;
+
+use crate::account::Accounts;
+use crate::config::{Config, Settings};
+use crate::mandate::{Compiled, Held, Refusal};
+use crate::peer::Peer;
+use crate::request::{self, Request};
+use child::Child;
+use connection::{Connection, Incoming, Interest, Sent, turn_away};
+use embryo::Hatchery;
+use embryo::agent::wire::{self, MESSAGE_BYTES_MAX, kind};
+use launch::Launch;
+pub use state::{State, Staying};
+
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
+use rustix::net::SocketFlags;
+use signals::Signals;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Messages that are read of one connection before others have their turn.
+const TURN: usize = 16;
+/// Bytes of plans that are under way, of all connections; further requests wait.
+const PLANS_BYTES_MAX: usize = 64 << 20;
+/// How long to rest when something is full of which nobody says when it is not.
+const REST: Duration = Duration::from_millis(50);
+
+/// Why the agent cannot serve.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A call failed without which there is no agent.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done.
+        what: &'static str,
+        /// What the kernel answered.
+        source: std::io::Error,
+    },
+    /// Embryos cannot be made.
+    #[error("making embryos: {0}")]
+    Hatchery(#[from] embryo::Error),
+    /// A mandate cannot be enforced.
+    #[error("mandate {name:?}: {}", text_of(problems))]
+    Mandate {
+        /// Which.
+        name: String,
+        /// Why.
+        problems: Vec<Refusal>,
+    },
+    /// A socket has a mandate that there is not.
+    #[error("a socket has the mandate {0:?}, and there is none of that name")]
+    NoMandate(String),
+}
+
+fn text_of(problems: &[Refusal]) -> String {
+    let each = problems.iter().map(|problem| format!("{}: {}", problem.rule, problem.why));
+    each.collect::<Vec<_>>().join("; ")
+}
+
+impl Error {
+    fn io<E: Into<std::io::Error>>(what: &'static str) -> impl FnOnce(E) -> Self {
+        move |source| Self::Io { what, source: source.into() }
+    }
+}
+
+/// A socket that listens, and the mandate of who connects to it.
+#[derive(Debug)]
+pub struct Listener {
+    /// `SOCK_SEQPACKET`, listening.
+    pub fd: OwnedFd,
+    /// The mandate's name.
+    pub mandate: String,
+}
+
+/// Why [`Server::run`] has come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The time has come that was asked for.
+    Tick,
+    /// SIGTERM or SIGINT.
+    Stop,
+    /// SIGHUP.
+    Reload,
+    /// SIGUSR2.
+    Restart,
+}
+
+/// An agent that serves.
+#[derive(Debug)]
+pub struct Server {
+    epoll: OwnedFd,
+    signals: Signals,
+    listeners: Vec<Listener>,
+    /// Whether connections are accepted; not for a while after there was no descriptor for one.
+    resting_until: Option<Instant>,
+    mandates: BTreeMap<String, Arc<Compiled>>,
+    settings: Settings,
+    hatchery: Hatchery,
+    /// The hatchery's process, and what tells that it has made an embryo.
+    watched: Option<(u32, OwnedFd)>,
+    accounts: Accounts,
+    connections: HashMap<u64, Connection>,
+    /// Those whose socket was full for a reason that epoll does not tell.
+    stalled: BTreeSet<u64>,
+    /// Those that are not read, though they may have something to say.
+    paused: BTreeSet<u64>,
+    children: HashMap<u64, Child>,
+    launches: HashMap<u64, Launch>,
+    /// Launches that wait for an embryo, in the order of their requests.
+    waiting: VecDeque<u64>,
+    /// Launches whose embryo has its plan.
+    flying: BTreeSet<u64>,
+    /// When children have lived long enough.
+    deadlines: BTreeSet<(Instant, u64)>,
+    /// Bytes of the plans in `launches`.
+    plans_bytes: usize,
+    /// Numbers of connections, launches and children, which are never given twice.
+    next: u64,
+    since: Instant,
+    /// Whether no request is read, since the agent is about to execute itself.
+    draining: bool,
+    /// What messages are read into.
+    buffer: Vec<u8>,
+}
+
+/// What an event is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Token {
+    Signals,
+    Listener(u64),
+    Connection(u64),
+    Child(u64),
+    Launch(u64),
+    Hatchery,
+}
+
+impl Token {
+    const SHIFT: u32 = 60;
+
+    fn encode(self) -> epoll::EventData {
+        let (tag, id) = match self {
+            Token::Signals => (0, 0),
+            Token::Listener(id) => (1, id),
+            Token::Connection(id) => (2, id),
+            Token::Child(id) => (3, id),
+            Token::Launch(id) => (4, id),
+            Token::Hatchery => (5, 0),
+        };
+        epoll::EventData::new_u64(tag << Self::SHIFT | id)
+    }
+
+    fn decode(data: u64) -> Option<Self> {
+        let id = data & ((1 << Self::SHIFT) - 1);
+        Some(match data >> Self::SHIFT {
+            0 => Token::Signals,
+            1 => Token::Listener(id),
+            2 => Token::Connection(id),
+            3 => Token::Child(id),
+            4 => Token::Launch(id),
+            5 => Token::Hatchery,
+            _ => return None,
+        })
+    }
+}
+
+impl Server {
+    /// An agent that has its embryos, and has not looked at a socket yet.
+    ///
+    /// It takes over the signals SIGTERM, SIGINT, SIGHUP and SIGUSR2, raises the soft limit of open files to
+    /// the hard one for itself, goes to `/`, and makes itself undumpable, so that no process of its own uid
+    /// can look into it.
+    ///
+    /// # Errors
+    /// A mandate that cannot be enforced; a kernel that makes no embryos; what the calls answer.
+    pub fn new(config: &Config, listeners: Vec<Listener>) -> Result<Self, Error> {
+        let settings = config.agent.clone();
+        let mandates = compile(config)?;
+        settle_down()?;
+        // Made before the limit rises, which children are not to inherit.
+        let hatchery = make_hatchery(&settings)?;
+        raise_limit();
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(Error::io("epoll"))?;
+        let signals = Signals::take().map_err(Error::io("signal handlers"))?;
+        let mut server = Self {
+            epoll,
+            signals,
+            listeners: Vec::new(),
+            resting_until: None,
+            mandates,
+            settings,
+            hatchery,
+            watched: None,
+            accounts: Accounts::default(),
+            connections: HashMap::new(),
+            stalled: BTreeSet::new(),
+            paused: BTreeSet::new(),
+            children: HashMap::new(),
+            launches: HashMap::new(),
+            waiting: VecDeque::new(),
+            flying: BTreeSet::new(),
+            deadlines: BTreeSet::new(),
+            plans_bytes: 0,
+            next: 1,
+            since: Instant::now(),
+            draining: false,
+            buffer: Vec::new(),
+        };
+        server.watch(server.signals.as_fd(), Token::Signals, epoll::EventFlags::IN)?;
+        server.listen(listeners)?;
+        server.watch_hatchery();
+        Ok(server)
+    }
+
+    /// Serves until there is something for the caller to do: a signal, or the end of `tick`.
+    ///
+    /// # Errors
+    /// epoll_wait(2) fails, which it does not.
+    pub fn run(&mut self, tick: Option<Duration>) -> Result<Outcome, Error> {
+        let until = tick.map(|tick| Instant::now() + tick);
+        let mut events = Vec::with_capacity(64);
+        loop {
+            if let Some(outcome) = self.signals.outcome() {
+                return Ok(outcome);
+            }
+            let now = Instant::now();
+            if until.is_some_and(|until| now >= until) {
+                return Ok(Outcome::Tick);
+            }
+            events.clear();
+            let patience = self.next_time(until).map(|time| time.saturating_duration_since(now));
+            let patience = patience.and_then(|time| Timespec::try_from(time).ok());
+            match epoll::wait(&self.epoll, spare_capacity(&mut events), patience.as_ref()) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(errno) => return Err(Error::io("epoll_wait")(errno)),
+            }
+            for event in events.drain(..) {
+                if let Some(token) = Token::decode(event.data.u64()) {
+                    self.handle(token, event.flags);
+                }
+            }
+            self.look_at_clock();
+            self.resume();
+        }
+    }
+
+    /// Takes over another configuration: who connects from now on has its mandates. Connections and
+    /// children that there are keep theirs. `listeners` replace those that there are.
+    ///
+    /// # Errors
+    /// A mandate that cannot be enforced; nothing has changed then.
+    pub fn reload(&mut self, config: &Config, listeners: Vec<Listener>) -> Result<(), Error> {
+        let mandates = compile(config)?;
+        if let Some(unknown) = listeners.iter().find(|one| !mandates.contains_key(&one.mandate)) {
+            return Err(Error::NoMandate(unknown.mandate.clone()));
+        }
+        self.mandates = mandates;
+        self.settings = Settings { embryos: self.settings.embryos, ..config.agent.clone() };
+        for listener in std::mem::take(&mut self.listeners) {
+            let _ = epoll::delete(&self.epoll, &listener.fd);
+        }
+        self.listen(listeners)
+    }
+
+    /// Ends: tells everybody, kills the children that are not to live on, and waits for them, but no
+    /// longer than this.
+    pub fn stop(&mut self, patience: Duration) {
+        for listener in std::mem::take(&mut self.listeners) {
+            let _ = epoll::delete(&self.epoll, &listener.fd);
+        }
+        for id in self.connections.keys().copied().collect::<Vec<_>>() {
+            self.tell(id, kind::STOPPING, 0, 0, &[], &[]);
+        }
+        for id in self.launches.keys().copied().collect::<Vec<_>>() {
+            self.give_up(id);
+        }
+        for child in self.children.values_mut() {
+            child.end_with_agent();
+        }
+        let until = Instant::now() + patience;
+        while self.children.values().any(|child| !child.lives_on()) && Instant::now() < until {
+            let _ = self.run(Some(REST.min(until.saturating_duration_since(Instant::now()))));
+        }
+        self.leave_children();
+    }
+
+    fn handle(&mut self, token: Token, flags: epoll::EventFlags) {
+        match token {
+            Token::Signals => self.signals.take_notice(),
+            Token::Listener(index) => self.accept(index),
+            Token::Connection(id) => self.connection_ready(id, flags),
+            Token::Child(id) => self.look_at_child(id),
+            Token::Launch(id) => self.look_at_launch(id),
+            Token::Hatchery => self.embryos_ready(),
+        }
+    }
+
+    fn watch(&self, fd: impl AsFd, token: Token, flags: epoll::EventFlags) -> Result<(), Error> {
+        epoll::add(&self.epoll, fd, token.encode(), flags).map_err(Error::io("epoll_ctl"))
+    }
+
+    fn listen(&mut self, listeners: Vec<Listener>) -> Result<(), Error> {
+        for (index, listener) in listeners.iter().enumerate() {
+            if !self.mandates.contains_key(&listener.mandate) {
+                return Err(Error::NoMandate(listener.mandate.clone()));
+            }
+            rustix::io::ioctl_fionbio(&listener.fd, true).map_err(Error::io("FIONBIO"))?;
+            self.watch(&listener.fd, Token::Listener(index as u64), epoll::EventFlags::IN)?;
+        }
+        self.listeners = listeners;
+        Ok(())
+    }
+
+    fn number(&mut self) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        number
+    }
+
+    /// The next time at which something is to be done though nothing has happened.
+    fn next_time(&self, until: Option<Instant>) -> Option<Instant> {
+        let flying = self.flying.iter().filter_map(|id| self.launches.get(id)?.next_look());
+        let deadline = self.deadlines.first().map(|(time, _)| *time);
+        let rest = Instant::now() + REST;
+        let stalled = !self.stalled.is_empty() || !self.waiting.is_empty();
+        let waiting = self.waiting.front().and_then(|id| self.launches.get(id)?.next_look());
+        let stalled = stalled.then_some(rest);
+        let times = [until, deadline, self.resting_until, stalled, waiting];
+        times.into_iter().flatten().chain(flying).min()
+    }
+
+    fn look_at_clock(&mut self) {
+        let now = Instant::now();
+        if self.resting_until.is_some_and(|until| now >= until) {
+            self.resting_until = None;
+            self.rest_listeners(false);
+        }
+        while let Some((time, id)) = self.deadlines.first().copied()
+            && time <= now
+        {
+            self.deadlines.pop_first();
+            self.time_is_over(id);
+        }
+        let due = |id: &&u64| {
+            let launch = self.launches.get(id);
+            launch.and_then(Launch::next_look).is_some_and(|time| time <= now)
+        };
+        for id in self.flying.iter().filter(due).copied().collect::<Vec<_>>() {
+            self.look_at_launch(id);
+        }
+        if !self.waiting.is_empty() {
+            self.embryos_ready();
+        }
+        for id in std::mem::take(&mut self.stalled) {
+            self.flush(id);
+        }
+    }
+
+    fn accept(&mut self, index: u64) {
+        for _ in 0..TURN {
+            let Some(listener) = self.listeners.get(index as usize) else { return };
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            let socket = match rustix::net::accept_with(&listener.fd, flags) {
+                Ok(socket) => socket,
+                Err(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE) => {
+                    tracing::warn!("no descriptor is free for a connection");
+                    self.rest_listeners(true);
+                    self.resting_until = Some(Instant::now() + REST);
+                    return;
+                }
+                // Whoever it was has gone, or there is nobody.
+                Err(_) => return,
+            };
+            let mandate = listener.mandate.clone();
+            if let Err(refusal) = self.admit(&socket, &mandate) {
+                tracing::info!(mandate, rule = refusal.rule, why = refusal.why, "turned away");
+                turn_away(socket.as_fd(), kind::REFUSED, &answer::refused(&refusal));
+                continue;
+            }
+            let Ok(held) = self.hold(&socket, &mandate) else { continue };
+            match held {
+                Ok(held) => drop(self.connect(socket, held, None)),
+                Err(refusal) => {
+                    tracing::info!(mandate, rule = refusal.rule, why = refusal.why, "turned away");
+                    turn_away(socket.as_fd(), kind::REFUSED, &answer::refused(&refusal));
+                }
+            }
+        }
+    }
+
+    fn rest_listeners(&self, rest: bool) {
+        for (index, listener) in self.listeners.iter().enumerate() {
+            let flags = if rest { epoll::EventFlags::empty() } else { epoll::EventFlags::IN };
+            let token = Token::Listener(index as u64).encode();
+            let _ = epoll::modify(&self.epoll, &listener.fd, token, flags);
+        }
+    }
+
+    fn admit(&self, _socket: &OwnedFd, _mandate: &str) -> Result<(), Refusal> {
+        if self.connections.len() >= self.settings.connections {
+            return Err(Refusal {
+                rule: "agent.connections".into(),
+                why: format!("there are {} connections", self.connections.len()),
+            });
+        }
+        Ok(())
+    }
+
+    /// What somebody who has connected holds, or why nothing.
+    fn hold(&mut self, socket: &OwnedFd, name: &str) -> std::io::Result<Result<Held, Refusal>> {
+        let peer = Peer::of(socket.as_fd())?;
+        let Some(mandate) = self.mandates.get(name).cloned() else {
+            return Err(std::io::ErrorKind::NotFound.into());
+        };
+        if !mandate.admits(&peer) {
+            let why = format!("uid {}, gid {} may not connect here", peer.uid, peer.gid);
+            return Ok(Err(Refusal { rule: "peers".into(), why }));
+        }
+        let (all, each) = (&mandate.source.numbers, &mandate.source.numbers_per_uid);
+        let accounts = match self.accounts.connect(name, all, peer.uid, each) {
+            Ok(accounts) => accounts,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        Ok(Ok(Held { levels: vec![mandate], accounts, peer: Arc::new(peer) }))
+    }
+
+    /// Takes a connection up.
+    fn connect(&mut self, socket: OwnedFd, held: Held, parent: Option<u64>) -> Option<u64> {
+        let id = self.number();
+        let watched = self.watch(&socket, Token::Connection(id), epoll::EventFlags::RDHUP);
+        let accounts = held.accounts.clone();
+        let (uid, pid) = (held.peer.uid, held.peer.pid);
+        let mandate = held.levels.first().map_or("", |level| level.name.as_str());
+        tracing::debug!(connection = id, uid, pid, mandate, "connected");
+        if watched.is_err() {
+            self.accounts.disconnect(&accounts);
+            return None;
+        }
+        self.connections.insert(id, Connection::new(socket, held, parent));
+        self.look_for(id);
+        Some(id)
+    }
+
+    fn connection_ready(&mut self, id: u64, flags: epoll::EventFlags) {
+        if flags.intersects(epoll::EventFlags::HUP | epoll::EventFlags::ERR) {
+            return self.disconnect(id);
+        }
+        if flags.contains(epoll::EventFlags::OUT) {
+            self.flush(id);
+        }
+        if !flags.intersects(epoll::EventFlags::IN | epoll::EventFlags::RDHUP) {
+            return;
+        }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.resize(MESSAGE_BYTES_MAX, 0);
+        self.read_some(id, &mut buffer);
+        self.buffer = buffer;
+        self.look_for(id);
+    }
+
+    /// Reads and serves messages of one connection, but no more than its turn.
+    fn read_some(&mut self, id: u64, buffer: &mut [u8]) {
+        for _ in 0..TURN {
+            if !self.may_read(id) {
+                return;
+            }
+            let Some(connection) = self.connections.get(&id) else { return };
+            match connection.receive(buffer) {
+                Incoming::Nothing => return,
+                Incoming::End => return self.disconnect(id),
+                Incoming::Message(len, fds) => {
+                    self.message(id, buffer.get(..len).unwrap_or_default(), fds);
+                }
+                Incoming::CutOff(len, fds) => {
+                    self.dispose(id, fds);
+                    let packet = buffer.get(..len).unwrap_or_default();
+                    let head = wire::Head::split(packet);
+                    let request = head.map_or(0, |(head, _)| head.request.get());
+                    let why = "no descriptor is free for the grants".to_owned();
+                    self.refuse(id, request, &Refusal { rule: "agent.descriptors".into(), why });
+                }
+                Incoming::TooLong(fds) => {
+                    self.dispose(id, fds);
+                    return self.malformed(id, 0, "the message is longer than any may be");
+                }
+            }
+        }
+    }
+
+    fn message(&mut self, id: u64, packet: &[u8], fds: Vec<OwnedFd>) {
+        match request::parse(packet, fds.len()) {
+            Ok((number, request)) => self.serve(id, number, request, fds),
+            Err((number, malformed)) => {
+                self.dispose(id, fds);
+                self.malformed(id, number, &malformed.to_string());
+            }
+        }
+    }
+
+    fn serve(&mut self, id: u64, number: u64, request: Request<'_>, fds: Vec<OwnedFd>) {
+        let done = match request {
+            Request::Spawn { timeout_ms, plan } => {
+                return self.spawn(id, number, timeout_ms, plan, fds);
+            }
+            Request::Hello(hello) => self.hello(id, number, hello),
+            Request::Signal { child, signal } => self.signal(id, number, child, signal),
+            Request::Kill { child } => self.kill(id, number, child),
+            Request::Usage { child } => self.usage(id, number, child),
+            Request::Narrow { json } => self.narrow(id, number, json),
+            Request::Mandate => self.mandate(id, number),
+            Request::List => self.list(id, number),
+            Request::Log { since } => self.log(id, number, since),
+        };
+        if let Err(refusal) = done {
+            self.refuse(id, number, &refusal);
+        }
+    }
+}
+
+impl Server {
+    /// Reads again what was not read for a reason that has passed.
+    fn resume(&mut self) {
+        for id in std::mem::take(&mut self.paused) {
+            self.look_for(id);
+        }
+    }
+
+    /// Whether a request of this connection may be read.
+    fn may_read(&self, id: u64) -> bool {
+        !self.draining
+            && self.plans_bytes < PLANS_BYTES_MAX
+            && self.connections.get(&id).is_some_and(Connection::is_open)
+    }
+
+    /// Tells epoll what is of interest at a connection now.
+    fn look_for(&mut self, id: u64) {
+        let read = self.may_read(id);
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        if !read {
+            self.paused.insert(id);
+        }
+        let write = connection.has_waiting() && !self.stalled.contains(&id);
+        let interest = Interest { read, write };
+        if interest == connection.interest {
+            return;
+        }
+        connection.interest = interest;
+        let mut flags = epoll::EventFlags::empty();
+        // Only while it is read: what has shut down its writing side would be told of without end.
+        flags.set(epoll::EventFlags::IN | epoll::EventFlags::RDHUP, read);
+        flags.set(epoll::EventFlags::OUT, write);
+        let token = Token::Connection(id).encode();
+        let _ = epoll::modify(&self.epoll, connection.as_fd(), token, flags);
+    }
+
+    /// Sends a message to a connection, if it is still there.
+    fn tell(
+        &mut self,
+        id: u64,
+        kind: u16,
+        request: u64,
+        flags: u32,
+        body: &[u8],
+        fds: &[BorrowedFd<'_>],
+    ) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        match connection.send(kind, request, flags, body, fds) {
+            Sent::Gone => self.disconnect(id),
+            Sent::Fine if connection.has_waiting() => self.look_for(id),
+            Sent::Fine => {}
+        }
+    }
+
+    /// Sends what waits to be sent.
+    fn flush(&mut self, id: u64) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        match connection.flush() {
+            Sent::Gone => return self.disconnect(id),
+            Sent::Fine => {}
+        }
+        if connection.has_waiting() && connection.interest.write {
+            // epoll says that there is room and there is none: of descriptors on their way.
+            self.stalled.insert(id);
+        }
+        self.look_for(id);
+    }
+
+    fn refuse(&mut self, id: u64, request: u64, refusal: &Refusal) {
+        let Refusal { rule, why } = refusal;
+        tracing::warn!(connection = id, request, rule, why, "refused");
+        self.tell(id, kind::REFUSED, request, 0, &answer::refused(refusal), &[]);
+    }
+
+    /// Somebody does not speak the protocol: it is said, and that is all.
+    fn malformed(&mut self, id: u64, request: u64, why: &str) {
+        self.refuse(id, request, &Refusal { rule: "protocol".into(), why: why.to_owned() });
+        self.disconnect(id);
+    }
+
+    /// A connection has ended, or is ended.
+    fn disconnect(&mut self, id: u64) {
+        let Some(connection) = self.connections.remove(&id) else { return };
+        let _ = epoll::delete(&self.epoll, connection.as_fd());
+        tracing::debug!(connection = id, children = connection.children.len(), "disconnected");
+        self.stalled.remove(&id);
+        self.paused.remove(&id);
+        let of_it = self.launches.iter().filter(|(_, launch)| launch.connection == id);
+        for launch in of_it.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.give_up(launch);
+        }
+        for child in &connection.children {
+            if let Some(child) = self.children.get_mut(child) {
+                child.connection_ends();
+            }
+        }
+        self.accounts.disconnect(&connection.held.accounts);
+    }
+
+    /// Closes what a client has sent.
+    fn dispose(&mut self, _id: u64, fds: Vec<OwnedFd>) {
+        drop(fds);
+    }
+}
+
+/// Milliseconds since then.
+fn elapsed_ms(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+fn compile(config: &Config) -> Result<BTreeMap<String, Arc<Compiled>>, Error> {
+    let compiled = config.mandates.iter().map(|(name, mandate)| {
+        let compiled = Compiled::named(name, mandate);
+        let compiled =
+            compiled.map_err(|problems| Error::Mandate { name: name.clone(), problems })?;
+        Ok((name.clone(), Arc::new(compiled)))
+    });
+    compiled.collect()
+}
+
+/// What an agent has of its own, so that its children need not be protected from what it was started with.
+fn settle_down() -> Result<(), Error> {
+    use rustix::process::{DumpableBehavior, chdir, set_dumpable_behavior};
+    chdir("/").map_err(Error::io("chdir"))?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Error::io("PR_SET_DUMPABLE"))
+}
+
+fn make_hatchery(settings: &Settings) -> Result<Hatchery, Error> {
+    let options = embryo::SpawnOptions::new()
+        .timeout(Duration::from_millis(settings.launch_timeout_ms.into()));
+    let builder = Hatchery::builder()
+        .size(settings.embryos)
+        .when_empty(embryo::WhenEmpty::Fail)
+        // The agent's authority is what it was started with, and nothing in it changes that.
+        .authority_is_fixed(true)
+        .options(options);
+    Ok(builder.build()?)
+}
+
+fn raise_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // With fewer it serves fewer.
+    let _ = setrlimit(Resource::Nofile, limit);
+}

@@ -1,0 +1,320 @@
+//! A request for a child on its way to being one.
+//!
+//! It goes from the mandate's judgement to an embryo, and ends as a child or as a fault. Whatever becomes of it,
+//! what was charged is settled, and what was sent along is closed.
+
+use super::child::Child;
+use super::{Server, Token, answer};
+use crate::account::Charge;
+use crate::mandate::{Grant, Judged, Refusal};
+use embryo::agent::wire::{self, kind};
+use embryo::{Error, Launching, Process, SpawnOptions};
+use rustix::event::epoll;
+use rustix::fs::SealFlags;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+use zerocopy::IntoBytes;
+
+/// A request under way.
+#[derive(Debug)]
+pub(super) struct Launch {
+    pub(super) connection: u64,
+    request: u64,
+    judged: Judged,
+    /// What the client sent along.
+    grants: Vec<OwnedFd>,
+    charge: Charge,
+    deadline: Instant,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// It waits for an embryo.
+    Waiting,
+    /// An embryo has the plan.
+    Flying(Box<Launching>),
+}
+
+impl Launch {
+    /// When it is to be looked at though nothing was heard of it.
+    pub(super) fn next_look(&self) -> Option<Instant> {
+        match &self.stage {
+            Stage::Flying(launching) => Some(launching.next_look()),
+            Stage::Waiting => Some(self.deadline),
+        }
+    }
+
+    /// The descriptors of its slots; `None` if one is not there.
+    fn slots(&self) -> Option<Vec<BorrowedFd<'_>>> {
+        let slot = |grant| match grant {
+            &Grant::Client(index) => self.grants.get(index as usize).map(AsFd::as_fd),
+            Grant::Ours(fd) => Some(fd.as_fd()),
+            Grant::Image | Grant::Cgroup => None,
+        };
+        self.judged.grants.iter().map(slot).collect()
+    }
+}
+
+impl Server {
+    /// A request for a child.
+    pub(super) fn spawn(
+        &mut self,
+        id: u64,
+        request: u64,
+        timeout_ms: u32,
+        plan: Option<&[u8]>,
+        mut fds: Vec<OwnedFd>,
+    ) {
+        let judged = match plan {
+            Some(bytes) => self.judge(id, bytes, &fds),
+            // That it has one was looked at when it was read.
+            None => {
+                let file = fds.remove(0);
+                let read = read_plan(&file);
+                self.dispose(id, vec![file]);
+                read.and_then(|bytes| self.judge(id, &bytes, &fds))
+            }
+        };
+        let charged = judged.and_then(|judged| Ok((self.charge(id)?, judged)));
+        let (charge, judged) = match charged {
+            Ok(charged) => charged,
+            Err(refusal) => {
+                self.dispose(id, fds);
+                return self.refuse(id, request, &refusal);
+            }
+        };
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        connection.in_flight += 1;
+        self.plans_bytes += judged.plan.as_bytes().len();
+        let most = self.settings.launch_timeout_ms;
+        let timeout = if timeout_ms == 0 { most } else { timeout_ms.min(most) };
+        let deadline = Instant::now() + Duration::from_millis(timeout.into());
+        let stage = Stage::Waiting;
+        let launch =
+            Launch { connection: id, request, judged, grants: fds, charge, deadline, stage };
+        let number = self.number();
+        self.launches.insert(number, launch);
+        // Those that came first go first.
+        if !self.waiting.is_empty() || !self.send_plan(number) {
+            self.waiting.push_back(number);
+            self.watch_hatchery();
+        }
+    }
+
+    fn judge(&self, id: u64, bytes: &[u8], fds: &[OwnedFd]) -> Result<Judged, Refusal> {
+        let bad = |why: String| Refusal { rule: "plan".into(), why };
+        let connection = self.connections.get(&id).ok_or_else(|| bad("nobody asks".into()))?;
+        let plan = embryo::RawPlan(bytes).check().map_err(|error| bad(error.to_string()))?;
+        if plan.is_batch() {
+            return Err(bad("it has no start".into()));
+        }
+        if plan.slots() as usize != fds.len() {
+            let why = format!("the plan has {} slots, and {} came", plan.slots(), fds.len());
+            return Err(Refusal { rule: "grants".into(), why });
+        }
+        let grants: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+        crate::mandate::judge(&connection.held, &plan, &grants)
+    }
+
+    fn charge(&mut self, id: u64) -> Result<Charge, Refusal> {
+        let all = self.children.len() + self.launches.len();
+        if all >= self.settings.children {
+            let why = format!("there are {all} children");
+            return Err(Refusal { rule: "agent.children".into(), why });
+        }
+        let accounts = self.connections.get(&id).map(|connection| &connection.held.accounts);
+        self.accounts.charge(accounts.map_or(&[], Vec::as_slice), Instant::now())
+    }
+
+    /// Gives the plan to an embryo; false if none is ready.
+    fn send_plan(&mut self, number: u64) -> bool {
+        let Some(launch) = self.launches.get_mut(&number) else { return true };
+        let left = launch.deadline.saturating_duration_since(Instant::now());
+        let sent = match launch.slots() {
+            Some(slots) => {
+                let options = SpawnOptions::new().timeout(left);
+                self.hatchery.spawn_with(&launch.judged.plan, &slots, options)
+            }
+            None => Err(Error::Grants { slots: launch.judged.plan.as_plan().slots(), given: 0 }),
+        };
+        match sent {
+            Ok(launching) => {
+                let grants = std::mem::take(&mut launch.grants);
+                let connection = launch.connection;
+                if let Some(socket) = launching.as_fd() {
+                    let token = Token::Launch(number).encode();
+                    let _ = epoll::add(&self.epoll, socket, token, epoll::EventFlags::IN);
+                }
+                launch.stage = Stage::Flying(Box::new(launching));
+                self.flying.insert(number);
+                self.dispose(connection, grants);
+                true
+            }
+            Err(error) if none_is_ready(&error) => left.is_zero() && self.fail(number, &error),
+            Err(error) => self.fail(number, &error),
+        }
+    }
+
+    /// Embryos have come, or should have.
+    pub(super) fn embryos_ready(&mut self) {
+        while let Some(number) = self.waiting.front().copied() {
+            if !self.send_plan(number) {
+                break;
+            }
+            self.waiting.pop_front();
+        }
+        self.watch_hatchery();
+    }
+
+    /// Has the loop woken by embryos as long as somebody waits for one.
+    pub(super) fn watch_hatchery(&mut self) {
+        let id = self.hatchery.id().filter(|_| !self.waiting.is_empty());
+        if id == self.watched.as_ref().map(|(id, _)| *id) {
+            return;
+        }
+        if let Some((_, socket)) = self.watched.take() {
+            let _ = epoll::delete(&self.epoll, &socket);
+        }
+        if let Some(id) = id
+            && let Ok(Some(socket)) = self.hatchery.watched()
+            && self.watch(&socket, Token::Hatchery, epoll::EventFlags::IN).is_ok()
+        {
+            self.watched = Some((id, socket));
+        }
+    }
+
+    /// Something was heard of a launch, or should have been.
+    pub(super) fn look_at_launch(&mut self, number: u64) {
+        let Some(launch) = self.launches.get_mut(&number) else { return };
+        let Stage::Flying(launching) = &mut launch.stage else { return };
+        match launching.try_wait() {
+            Ok(None) => {}
+            Ok(Some(process)) => self.started(number, process),
+            Err(error) => {
+                self.fail(number, &error);
+            }
+        }
+    }
+
+    fn started(&mut self, number: u64, process: Process) {
+        let Some(launch) = self.forget(number) else { return };
+        let Launch { connection: id, request, judged, charge, .. } = launch;
+        let pid = process.id();
+        let body = wire::Started {
+            child: number.into(),
+            pid: pid.into(),
+            image_pid: process.image_id().into(),
+        };
+        if let Err(error) = self.watch(process.pidfd(), Token::Child(number), epoll::EventFlags::IN)
+        {
+            // Nobody would learn of its end.
+            drop(kill_now(process));
+            self.accounts.give_back(charge, false);
+            let text = answer::own_fault(12, &error.to_string());
+            return self.tell(id, kind::FAULT, request, 0, &text, &[]);
+        }
+        let program = &judged.program;
+        tracing::info!(child = number, connection = id, request, pid, program, "started");
+        // Without a connection there is no launch: it is given up with it.
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return drop(kill_now(process));
+        };
+        connection.children.insert(number);
+        connection.started += 1;
+        let child = Child::new(process, (id, &connection.held), request, &judged, charge);
+        if let Some(time) = child.deadline {
+            self.deadlines.insert((time, number));
+        }
+        let pidfd = child.pidfd().try_clone_to_owned();
+        self.children.insert(number, child);
+        match pidfd {
+            Ok(pidfd) => {
+                self.tell(id, kind::STARTED, request, 0, body.as_bytes(), &[pidfd.as_fd()]);
+            }
+            Err(_) => self.disconnect(id),
+        }
+    }
+
+    /// A launch has failed; always true: there is nothing left to wait for.
+    fn fail(&mut self, number: u64, error: &Error) -> bool {
+        let Some(launch) = self.forget(number) else { return true };
+        let Launch { connection: id, request, judged, charge, grants, .. } = launch;
+        self.accounts.give_back(charge, false);
+        self.dispose(id, grants);
+        let program = &judged.program;
+        tracing::warn!(connection = id, request, program, %error, "not started");
+        let (flags, body) = match error.as_spawn() {
+            Some(error) => answer::fault(error, &judged.origin),
+            None => (0, answer::own_fault(error.raw_os_error().unwrap_or(0), &error.to_string())),
+        };
+        self.tell(id, kind::FAULT, request, flags, &body, &[]);
+        true
+    }
+
+    /// The agent executes itself, and what is under way cannot come along.
+    pub(super) fn fail_for_restart(&mut self, number: u64) {
+        let what = "the agent restarts";
+        let again = std::io::Error::from(rustix::io::Errno::AGAIN);
+        self.waiting.retain(|one| *one != number);
+        self.fail(number, &Error::Hatchery { what: what.to_owned(), source: again });
+    }
+
+    /// Nobody waits for this launch any more.
+    pub(super) fn give_up(&mut self, number: u64) {
+        let Some(launch) = self.forget(number) else { return };
+        self.waiting.retain(|one| *one != number);
+        self.accounts.give_back(launch.charge, false);
+        self.dispose(launch.connection, launch.grants);
+        // What flies is killed when this is dropped.
+    }
+
+    /// Takes a launch out of everything but the queue.
+    fn forget(&mut self, number: u64) -> Option<Launch> {
+        let launch = self.launches.remove(&number)?;
+        self.flying.remove(&number);
+        self.plans_bytes -= launch.judged.plan.as_bytes().len();
+        if let Some(connection) = self.connections.get_mut(&launch.connection) {
+            connection.in_flight -= 1;
+        }
+        Some(launch)
+    }
+}
+
+fn none_is_ready(error: &Error) -> bool {
+    matches!(error, Error::Hatchery { source, .. }
+        if source.kind() == std::io::ErrorKind::WouldBlock)
+}
+
+/// Ends what cannot be minded.
+fn kill_now(mut process: Process) -> Process {
+    process.kill_on_drop(true);
+    process
+}
+
+/// The bytes of a plan that travels in a memfd. Reading from one does not block, and one that is sealed
+/// stays what it is.
+fn read_plan(file: &OwnedFd) -> Result<Vec<u8>, Refusal> {
+    let bad = |why: &str| Refusal { rule: "plan".into(), why: why.to_owned() };
+    let seals = rustix::fs::fcntl_get_seals(file)
+        .map_err(|_| bad("a plan that is not in the message is in a memfd with seals"))?;
+    if !seals.contains(SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK) {
+        return Err(bad("its memfd has to be sealed against writing, growing and shrinking"));
+    }
+    let size = rustix::fs::fstat(file).map_err(|_| bad("its memfd cannot be looked at"))?.st_size;
+    let size = usize::try_from(size).unwrap_or(usize::MAX);
+    if size > embryo::limits::PLAN_BYTES_MAX {
+        return Err(bad("it is longer than a plan may be"));
+    }
+    let mut bytes = vec![0; size];
+    let mut done = 0;
+    while let Some(rest) = bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        match rustix::io::pread(file, rest, done as u64) {
+            Ok(0) => return Err(bad("its memfd ends too early")),
+            Ok(read) => done += read,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(bad(&format!("its memfd cannot be read: {errno}"))),
+        }
+    }
+    Ok(bytes)
+}

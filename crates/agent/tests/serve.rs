@@ -1,0 +1,116 @@
+//! The loop, seen from a socket.
+
+use embryo::agent::mandate::Mandate;
+use embryo::agent::wire::{self, Head, kind};
+use embryo::{ExecFlags, Op, Plan, PlanBuilder};
+use embryo_agent::config::Config;
+use embryo_agent::serve::{Listener, Outcome, Server};
+use embryo_syscall as sys;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+use zerocopy::{FromBytes, IntoBytes};
+
+fn client(path: &std::path::Path) -> OwnedFd {
+    let socket = seqpacket();
+    let address = SocketAddrUnix::new(path).expect("a short path");
+    rustix::net::connect(&socket, &address).expect("connect");
+    socket
+}
+
+fn seqpacket() -> OwnedFd {
+    let flags = SocketFlags::CLOEXEC;
+    rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap()
+}
+
+fn receive(socket: &OwnedFd) -> (u16, u64, Vec<u8>, usize) {
+    let until = Instant::now() + Duration::from_secs(20);
+    let mut buffer = vec![0; wire::MESSAGE_BYTES_MAX];
+    loop {
+        let (outcome, fds) = sys::receive(socket.as_fd(), &mut buffer);
+        match outcome {
+            Ok(received) => {
+                let (head, body) = Head::split(&buffer[..received.len]).expect("a message");
+                let fds = fds.into_iter().flatten().count();
+                return (head.kind.get(), head.request.get(), body.to_vec(), fds);
+            }
+            Err(sys::Errno::AGAIN) if Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Err(errno) => panic!("no answer: {errno:?}"),
+        }
+    }
+}
+
+fn send(socket: &OwnedFd, kind: u16, request: u64, body: &[u8], fds: &[i32]) {
+    let head = Head::new(kind, request, 0, body.len());
+    sys::send_with_fds(socket.as_raw_fd(), head.as_bytes(), body, fds).expect("sent");
+}
+
+fn plan(path: &std::ffi::CStr, args: &[&str]) -> Plan {
+    let mut plan = PlanBuilder::new();
+    plan.op(&Op::SetSid)
+        .op(&Op::ChdirPath { path: c"/" })
+        .op(&Op::Umask { mode: 0o22 })
+        .op(&Op::ExecPath { path, flags: ExecFlags::empty() });
+    for arg in args {
+        plan.arg(arg);
+    }
+    plan.build().expect("a plan")
+}
+
+#[test]
+fn children_start_and_end() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("socket");
+    let listening = seqpacket();
+    rustix::net::bind(&listening, &SocketAddrUnix::new(&path).unwrap()).expect("bind");
+    rustix::net::listen(&listening, 8).expect("listen");
+    let mut config = Config::default();
+    let json = include_str!("all.json");
+    let mandate: Mandate = serde_json::from_str(json).expect("a mandate");
+    config.mandates.insert("all".into(), mandate);
+    let listener = Listener { fd: listening, mandate: "all".into() };
+    let mut server = Server::new(&config, vec![listener]).expect("a server");
+    let serving = std::thread::spawn(move || {
+        let outcome = server.run(Some(Duration::from_secs(3))).expect("it runs");
+        server.stop(Duration::from_secs(5));
+        outcome
+    });
+
+    let socket = client(&path);
+    send(
+        &socket,
+        kind::HELLO,
+        1,
+        wire::Hello { oldest: 1.into(), newest: 9.into(), ..Default::default() }.as_bytes(),
+        &[],
+    );
+    assert_eq!(receive(&socket).0, kind::WELCOME);
+    let spawn = |number, plan: &Plan| {
+        let body = [wire::Spawn::default().as_bytes(), plan.as_bytes()].concat();
+        send(&socket, kind::SPAWN, number, &body, &[]);
+    };
+    spawn(2, &plan(c"/bin/sh", &["sh", "-c", "exit 3"]));
+    let (told, number, body, fds) = receive(&socket);
+    assert_eq!((told, number, fds), (kind::STARTED, 2, 1), "{}", String::from_utf8_lossy(&body));
+    let (told, number, body, _) = receive(&socket);
+    assert_eq!((told, number), (kind::ENDED, 2));
+    let ended = wire::Ended::read_from_bytes(&body).expect("an end");
+    assert_eq!(ended.status.get(), 3 << 8);
+
+    spawn(3, &plan(c"/bin/does-not-exist", &["x"]));
+    let (told, number, body, _) = receive(&socket);
+    assert!(matches!(told, kind::FAULT | kind::REFUSED), "{told:x} {number} {body:?}");
+
+    spawn(4, &plan(c"/bin/sleep", &["sleep", "100"]));
+    let (told, _, body, _) = receive(&socket);
+    assert_eq!(told, kind::STARTED, "{}", String::from_utf8_lossy(&body));
+    let started = wire::Started::read_from_bytes(&body).expect("a start");
+    send(&socket, kind::KILL, 5, wire::Child { child: started.child }.as_bytes(), &[]);
+    assert_eq!(receive(&socket).0, kind::DONE);
+    let (told, _, body, _) = receive(&socket);
+    assert_eq!(told, kind::ENDED);
+    assert_eq!(wire::Ended::read_from_bytes(&body).unwrap().status.get(), 9);
+    assert_eq!(serving.join().expect("it ends"), Outcome::Tick);
+}
