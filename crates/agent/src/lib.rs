@@ -11,8 +11,13 @@
 
 pub mod account;
 pub mod config;
+mod doubts;
 pub mod files;
+pub mod listen;
+pub mod log;
 pub mod mandate;
+pub mod notify;
+pub mod operator;
 pub mod peer;
 pub mod request;
 pub mod serve;

@@ -11,10 +11,11 @@ mod listing;
 mod requests;
 mod signals;
 mod state;
-mod usage;
 
 use crate::account::Accounts;
 use crate::config::{Config, Settings};
+use crate::listen::Listener;
+use crate::log::Ring;
 use crate::mandate::{Compiled, Held, Refusal};
 use crate::peer::Peer;
 use crate::request::{self, Request};
@@ -80,15 +81,6 @@ impl Error {
     }
 }
 
-/// A socket that listens, and the mandate of who connects to it.
-#[derive(Debug)]
-pub struct Listener {
-    /// `SOCK_SEQPACKET`, listening.
-    pub fd: OwnedFd,
-    /// The mandate's name.
-    pub mandate: String,
-}
-
 /// Why [`Server::run`] has come back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -134,10 +126,23 @@ pub struct Server {
     /// Numbers of connections, launches and children, which are never given twice.
     next: u64,
     since: Instant,
+    /// When the configuration was read.
+    loaded: Instant,
+    counts: Counts,
+    ring: Ring,
     /// Whether no request is read, since the agent is about to execute itself.
     draining: bool,
     /// What messages are read into.
     buffer: Vec<u8>,
+}
+
+/// What has happened so far.
+#[derive(Clone, Copy, Debug, Default, serde::Serialize, serde::Deserialize)]
+struct Counts {
+    accepted: u64,
+    started: u64,
+    faults: u64,
+    refused: u64,
 }
 
 /// What an event is about.
@@ -189,7 +194,7 @@ impl Server {
     ///
     /// # Errors
     /// A mandate that cannot be enforced; a kernel that makes no embryos; what the calls answer.
-    pub fn new(config: &Config, listeners: Vec<Listener>) -> Result<Self, Error> {
+    pub fn new(config: &Config, listeners: Vec<Listener>, ring: Ring) -> Result<Self, Error> {
         let settings = config.agent.clone();
         let mandates = compile(config)?;
         settle_down()?;
@@ -219,6 +224,9 @@ impl Server {
             plans_bytes: 0,
             next: 1,
             since: Instant::now(),
+            loaded: Instant::now(),
+            counts: Counts::default(),
+            ring,
             draining: false,
             buffer: Vec::new(),
         };
@@ -271,6 +279,7 @@ impl Server {
             return Err(Error::NoMandate(unknown.mandate.clone()));
         }
         self.mandates = mandates;
+        self.loaded = Instant::now();
         self.settings = Settings { embryos: self.settings.embryos, ..config.agent.clone() };
         for listener in std::mem::take(&mut self.listeners) {
             let _ = epoll::delete(&self.epoll, &listener.fd);
@@ -452,6 +461,7 @@ impl Server {
             self.accounts.disconnect(&accounts);
             return None;
         }
+        self.counts.accepted += 1;
         self.connections.insert(id, Connection::new(socket, held, parent));
         self.look_for(id);
         Some(id)
@@ -608,6 +618,7 @@ impl Server {
 
     fn refuse(&mut self, id: u64, request: u64, refusal: &Refusal) {
         let Refusal { rule, why } = refusal;
+        self.counts.refused += 1;
         tracing::warn!(connection = id, request, rule, why, "refused");
         self.tell(id, kind::REFUSED, request, 0, &answer::refused(refusal), &[]);
     }

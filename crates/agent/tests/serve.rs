@@ -4,7 +4,9 @@ use embryo::agent::mandate::Mandate;
 use embryo::agent::wire::{self, Head, kind};
 use embryo::{ExecFlags, Op, Plan, PlanBuilder};
 use embryo_agent::config::Config;
-use embryo_agent::serve::{Listener, Outcome, Server};
+use embryo_agent::listen::Listener;
+use embryo_agent::log::Ring;
+use embryo_agent::serve::{Outcome, Server};
 use embryo_syscall as sys;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -71,7 +73,7 @@ fn children_start_and_end() {
     let mandate: Mandate = serde_json::from_str(json).expect("a mandate");
     config.mandates.insert("all".into(), mandate);
     let listener = Listener { fd: listening, mandate: "all".into() };
-    let mut server = Server::new(&config, vec![listener]).expect("a server");
+    let mut server = Server::new(&config, vec![listener], Ring::new(100)).expect("a server");
     let serving = std::thread::spawn(move || {
         let outcome = server.run(Some(Duration::from_secs(3))).expect("it runs");
         server.stop(Duration::from_secs(5));

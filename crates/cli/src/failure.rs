@@ -2,6 +2,7 @@
 //!
 //! It must never lose the operation, the object or the errno of what failed.
 
+use crate::output::printable;
 use anstyle::{AnsiColor, Style};
 use embryo::{Cause, LoadError, NotLoadable, SpawnError};
 use std::fmt::Display;
@@ -215,10 +216,4 @@ fn errno_text(error: &io::Error) -> String {
     let text = text.split(" (os error").next().unwrap_or_default();
     let name = error.raw_os_error().and_then(|errno| embryo::errno_name(errno.unsigned_abs()));
     name.map_or(text.to_owned(), |name| format!("{text} ({name})"))
-}
-
-/// Text that came from outside, without what would move a terminal's cursor or change its colours.
-fn printable(text: &str) -> String {
-    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.into() };
-    text.chars().map(escape).collect()
 }

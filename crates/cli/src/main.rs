@@ -4,6 +4,7 @@
 //! [`embryo::Command`]. It must never make a process by other means.
 #![forbid(unsafe_code)]
 
+mod agent;
 mod args;
 mod convert;
 mod describe;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         Action::Import(args) => convert::import(&args),
         Action::Doctor(args) => examine::doctor(&args),
         Action::Seccomp(args) => policies::run(&args.action),
+        Action::Agent(args) => agent::agent(&args.action),
         Action::Completions(args) => generate::completions(args.shell),
         Action::Generate(args) => generate::generate(&args.dir),
     };

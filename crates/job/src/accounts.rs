@@ -42,12 +42,18 @@ impl Account {
 }
 
 /// The number of a user; `u32::MAX` for one that stays.
-pub(crate) fn uid(id: &Id) -> Result<u32, Error> {
+///
+/// # Errors
+/// There is no such user.
+pub fn uid(id: &Id) -> Result<u32, Error> {
     number(id, "user", |name| uzers::get_user_by_name(name).map(|user| user.uid()))
 }
 
 /// The number of a group; `u32::MAX` for one that stays.
-pub(crate) fn gid(id: &Id) -> Result<u32, Error> {
+///
+/// # Errors
+/// There is no such group.
+pub fn gid(id: &Id) -> Result<u32, Error> {
     number(id, "group", |name| uzers::get_group_by_name(name).map(|group| group.gid()))
 }
 

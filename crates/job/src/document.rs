@@ -62,12 +62,7 @@ impl Document {
         syntax: Option<Syntax>,
     ) -> Result<Self, DocumentError> {
         let name = name.into();
-        let text = String::from_utf8(bytes).map_err(|error| {
-            let valid = error.utf8_error().valid_up_to();
-            let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
-            let message = "this is not UTF-8, which TOML and JSON are".to_owned();
-            DocumentError::new(&name, &text, Some(valid..valid + 1), message, None)
-        })?;
+        let text = utf8(&name, bytes)?;
         let syntax = syntax.unwrap_or_else(|| Syntax::guess(&name, &text));
         let content = match syntax {
             Syntax::Toml => toml_content(&name, &text)?,
@@ -261,7 +256,17 @@ fn json_content(name: &str, text: &str) -> Result<Content, DocumentError> {
     })
 }
 
-fn from_toml<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, DocumentError> {
+/// The text of a file called `name`.
+pub(crate) fn utf8(name: &str, bytes: Vec<u8>) -> Result<String, DocumentError> {
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+        let message = "this is not UTF-8, which TOML and JSON are".to_owned();
+        DocumentError::new(name, &text, Some(valid..valid + 1), message, None)
+    })
+}
+
+pub(crate) fn from_toml<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, DocumentError> {
     toml::from_str(text).map_err(|error| mistake(name, text, error.message(), error.span()))
 }
 
@@ -335,7 +340,7 @@ const ALIASES: [(&str, &str); 16] = [
     ("working-directory", "chdir"),
 ];
 
-fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     const ALIKE: f64 = 0.75;
     let word = word.replace('_', "-").to_lowercase();
     let alias = ALIASES.iter().find(|(alias, _)| *alias == word).map(|(_, name)| *name);
@@ -378,7 +383,7 @@ fn key_in(text: &str, span: &Range<usize>, word: &str) -> Option<Range<usize>> {
 }
 
 impl DocumentError {
-    fn new(
+    pub(crate) fn new(
         name: &str,
         text: &str,
         span: Option<Range<usize>>,
@@ -399,6 +404,12 @@ impl DocumentError {
     #[must_use]
     pub fn at(&self) -> Option<(usize, usize)> {
         self.at
+    }
+
+    /// What is wrong, without where.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
     }
 
     /// What to do about it.

@@ -33,8 +33,12 @@ mod namespaces;
 mod schema;
 #[cfg(feature = "command")]
 mod surface;
+#[cfg(feature = "command")]
+mod toml_file;
 pub mod value;
 
+#[cfg(feature = "command")]
+pub use accounts::{gid, uid};
 #[cfg(feature = "command")]
 pub use bwrap::Surroundings;
 #[cfg(feature = "command")]
@@ -59,3 +63,5 @@ pub use namespaces::{ClockName, Join, Namespace, Namespaces, NestedUser, UserMap
 pub use schema::schema;
 #[cfg(feature = "command")]
 pub use surface::{Surface, surface};
+#[cfg(feature = "command")]
+pub use toml_file::TomlFile;

@@ -222,6 +222,7 @@ impl Server {
         };
         connection.children.insert(number);
         connection.started += 1;
+        self.counts.started += 1;
         let child = Child::new(process, (id, &connection.held), request, &judged, charge);
         if let Some(time) = child.deadline {
             self.deadlines.insert((time, number));
@@ -243,6 +244,7 @@ impl Server {
         self.accounts.give_back(charge, false);
         self.dispose(id, grants);
         let program = &judged.program;
+        self.counts.faults += 1;
         tracing::warn!(connection = id, request, program, %error, "not started");
         let (flags, body) = match error.as_spawn() {
             Some(error) => answer::fault(error, &judged.origin),

@@ -3,13 +3,15 @@
 use super::Server;
 use super::answer;
 use super::child::Child;
-use super::usage::so_far;
 use crate::mandate::{self, Refusal};
 use embryo::agent::wire::{self, Hello, IN_FLIGHT_MAX, MESSAGE_BYTES_MAX, VERSION, flags, kind};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use std::os::fd::{AsFd, OwnedFd};
 use zerocopy::IntoBytes;
+
+/// Bytes of log in one answer; who wants more asks again.
+const LOG_BYTES_MAX: usize = 1 << 20;
 
 type Done = Result<(), Refusal>;
 
@@ -75,9 +77,13 @@ impl Server {
     }
 
     pub(super) fn usage(&mut self, id: u64, request: u64, number: u64) -> Done {
-        let process = &self.child(id, number)?.process;
-        let used = process.usage().map_or_else(|| so_far(process.id()), wire::Used::from);
-        self.tell(id, kind::USED, request, 0, used.as_bytes(), &[]);
+        match self.child(id, number)?.process.usage_now() {
+            Ok(usage) => {
+                let used = wire::Used::from(usage);
+                self.tell(id, kind::USED, request, 0, used.as_bytes(), &[]);
+            }
+            Err(error) => self.done(id, request, Err(error)),
+        }
         Ok(())
     }
 
@@ -127,8 +133,8 @@ impl Server {
 
     pub(super) fn log(&mut self, id: u64, request: u64, since: u64) -> Done {
         self.operator(id)?;
-        let _ = since;
-        self.text(id, request, "")
+        let text = self.ring.since(since, LOG_BYTES_MAX);
+        self.text(id, request, &text)
     }
 
     fn operator(&self, id: u64) -> Done {

@@ -7,9 +7,11 @@
 
 use super::child::Child;
 use super::connection::{Connection, Waiting};
-use super::{Error, Listener, Server, Token, elapsed_ms};
+use super::{Counts, Error, Server, Token, elapsed_ms};
 use crate::account::{AccountId, Accounts};
 use crate::config::Config;
+use crate::listen::Listener;
+use crate::log::Ring;
 use crate::mandate::{Compiled, Held};
 use crate::peer::Peer;
 use embryo::ProcessParts;
@@ -32,6 +34,7 @@ pub struct State {
     version: u32,
     next: u64,
     since_ms: u64,
+    counts: Counts,
     connections: Vec<ConnectionState>,
     children: Vec<ChildState>,
     accounts: Accounts,
@@ -120,6 +123,7 @@ impl Server {
             version: VERSION,
             next: self.next,
             since_ms: elapsed_ms(self.since),
+            counts: self.counts,
             connections,
             children,
             accounts: self.accounts.clone(),
@@ -151,16 +155,18 @@ impl Server {
     pub fn restored(
         config: &Config,
         listeners: Vec<Listener>,
+        ring: Ring,
         state: State,
         take: &mut dyn FnMut(i32) -> std::io::Result<OwnedFd>,
     ) -> Result<Self, Error> {
-        let mut server = Self::new(config, listeners)?;
+        let mut server = Self::new(config, listeners, ring)?;
         if state.version != VERSION {
             let error = std::io::Error::from(std::io::ErrorKind::InvalidData);
             return Err(Error::io("reading the state of another version")(error));
         }
         server.next = state.next.max(server.next);
         server.since = earlier(state.since_ms);
+        server.counts = state.counts;
         server.accounts = state.accounts;
         let mut compiled = BTreeMap::new();
         for connection in state.connections {

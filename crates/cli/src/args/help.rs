@@ -187,3 +187,87 @@ Files:
 Examples:
   embryo generate ~/.local/share
   sudo embryo generate /usr/local/share";
+
+pub(crate) const AGENT: &str = "\
+Examples:
+  embryo agent check /etc/embryo/agent.toml
+      Say what each mandate allows.
+  embryo agent run --config agent.toml
+      Be an agent.
+  embryo run --agent /run/embryo/agent.sock -- cc -c a.c
+      Have it start a program.
+  embryo agent ps
+      List what runs, for whom, under which mandate.";
+
+pub(crate) const AGENT_RUN: &str = "\
+Signals:
+  SIGHUP     read the file again; if it has a mistake, the old one stays
+  SIGTERM    stop: children that do not outlive the agent are killed
+  SIGINT     the same
+  SIGUSR2    start anew, and keep the children
+
+Service manager:
+  Sockets that systemd passes (LISTEN_FDS) are those that the file names by fd-name. READY=1,
+  RELOADING=1, STOPPING=1 and WATCHDOG=1 are sent to NOTIFY_SOCKET. If standard error is the
+  journal, lines have a priority and no time.
+
+Files:
+  /etc/embryo/agent.toml       what it is told, unless --config says otherwise
+  /run/embryo/agent.sock       where clients connect, most often
+  /run/embryo/operator.sock    where 'embryo agent ps' and others connect
+
+Exit status:
+  0      it was stopped
+  1      the file has a mistake: the line, the key and the reason are printed
+  125    it could not start, or not go on";
+
+pub(crate) const AGENT_CHECK: &str = "\
+What is checked:
+  Every key and word; that each socket has a mandate; that users, groups, profiles and paths
+  that are named are there. A warning is about something that is allowed and perhaps not meant:
+  the agent starts all the same.
+
+Exit status:
+  0      an agent can use it
+  1      it cannot: the line, the key and the reason are printed
+  125    it could not be read";
+
+pub(crate) const AGENT_PS: &str = "\
+Columns:
+  CHILD      its number with the agent, for 'embryo agent kill'
+  CLIENT     the uid that asked for it
+  UID        the uid that it runs as
+  CONN       the connection that asked for it, if that still is
+  AGE, LEFT  since when it runs, and how long it still may
+  CPU, RSS   its time on a CPU, and its memory
+
+Exit status:
+  0      it was printed
+  125    the agent cannot be reached, or refuses";
+
+pub(crate) const AGENT_TOP: &str = "\
+Keys:
+  q or Ctrl-C ends it, and the space bar shows it again at once.
+
+Exit status:
+  0      it was ended
+  125    the agent cannot be reached, or refuses";
+
+pub(crate) const AGENT_LOG: &str = "\
+Entries:
+  Each has a number. The agent keeps as many as log-entries in its file says; one that is
+  missing is gone. Debugging entries are kept only if --log-level asks for them.
+
+Exit status:
+  0      it was printed
+  125    the agent cannot be reached, refuses, or has gone while its log was followed";
+
+pub(crate) const AGENT_KILL: &str = "\
+Examples:
+  embryo agent kill 17
+  embryo agent kill --signal TERM 17 18
+
+Exit status:
+  0      all were sent it
+  1      one was not: it has ended, or there is none of this number
+  125    the agent cannot be reached, or refuses";

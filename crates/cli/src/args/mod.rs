@@ -3,6 +3,7 @@
 //! The build script compiles this too, to make man pages and completions from it. So it must never
 //! do anything, nor name anything that is more than a value.
 
+mod agent;
 mod cgroup;
 mod child;
 pub(crate) mod confine;
@@ -17,6 +18,10 @@ use clap::{Parser, Subcommand, ValueEnum, ValueHint};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+pub(crate) use agent::{
+    AgentAction, AgentArgs, AgentCheckArgs, AgentKillArgs, AgentLogArgs, AgentPsArgs, AgentRunArgs,
+    AgentTopArgs, LogFormat, LogLevel, OperatorArgs,
+};
 pub(crate) use cgroup::CgroupArgs;
 pub(crate) use child::ChildArgs;
 pub(crate) use confine::{ConfineArgs, SeccompArgs};
@@ -56,6 +61,7 @@ pub(crate) enum Action {
     Schema,
     Doctor(DoctorArgs),
     Seccomp(SeccompArgs),
+    Agent(AgentArgs),
     Completions(CompletionsArgs),
     Generate(GenerateArgs),
 }

@@ -8,6 +8,7 @@ mod json;
 mod trace;
 
 use crate::failure::Failure;
+use serde::Serialize;
 use std::io::Write;
 
 pub(crate) use doctor::doctor;
@@ -21,6 +22,17 @@ pub(crate) fn text(text: &str) -> Result<(), Failure> {
     out.write_all(text.as_bytes())
         .and_then(|()| out.flush())
         .map_err(|error| Failure::io("cannot write to", "standard output", &error))
+}
+
+/// Prints an object on one line of standard output.
+pub(crate) fn json(object: &impl Serialize) -> Result<(), Failure> {
+    json::print(object)
+}
+
+/// Text that came from outside, without what would move a terminal's cursor or change its colours.
+pub(crate) fn printable(text: &str) -> String {
+    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.into() };
+    text.chars().map(escape).collect()
 }
 
 /// Prints a line on standard output.
