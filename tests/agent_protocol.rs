@@ -18,7 +18,9 @@ mode = "0666"
 mandate = "all"
 
 [mandates.all]
-images = [{ under = "/usr" }, { under = "/bin" }]
+peers = [{}]
+bounds = { uids = [0, 65534], gids = [0, 65534] }
+images = [{ under = "/usr" }]
 ops = ["put-fd"]
 signals = ["TERM"]
 "#;

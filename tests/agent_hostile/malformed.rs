@@ -185,6 +185,7 @@ fn a_message_that_is_too_long_ends_the_connection() {
     let client = victim.client();
     client.say(kind::NARROW, 3, 0, &vec![b' '; MESSAGE_BYTES_MAX - 24], &[]);
     assert_ne!(Reader::default().answer(&client, 3).rule(), Some("protocol"));
+    drop(client);
     victim.check();
 }
 

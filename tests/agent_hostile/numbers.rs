@@ -15,6 +15,8 @@ mode = "0666"
 mandate = "all"
 
 [mandates.all]
+peers = [{{}}]
+bounds = {{ uids = [0, 65534], gids = [0, 65534] }}
 images = [{{ under = "/usr" }}]
 narrower = 1000000
 {numbers}

@@ -18,6 +18,8 @@ mode = "0666"
 mandate = "all"
 
 [mandates.all]
+peers = [{}]
+bounds = { uids = [0, 65534], gids = [0, 65534] }
 images = [{ under = "/usr" }]
 ops = ["put-fd"]
 environment = ["NAME"]
@@ -25,12 +27,16 @@ signals = ["TERM"]
 narrower = 8
 "#;
 
-/// What an agent has open and who its children are.
+/// What an agent has open and who its children are, but for embryos, of which it keeps a few or fewer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Belongings {
     fds: BTreeMap<String, usize>,
     children: BTreeMap<String, usize>,
 }
+
+/// The name of an embryo, and how many an agent keeps unless it is told.
+const EMBRYO: &str = "embryo:seed";
+const EMBRYOS_MAX: usize = 16;
 
 /// An agent, and what it had before anything happened.
 pub(crate) struct Victim {
@@ -76,9 +82,18 @@ pub(crate) fn serve_somebody(agent: &RunningAgent) {
 
 fn belongings(agent: &RunningAgent) -> Belongings {
     let mut children = BTreeMap::new();
+    let mut embryos = 0;
     for (name, state) in agent.descendants().into_values() {
         let name = if state == 'Z' { format!("{name}, a zombie") } else { name };
+        if name == EMBRYO {
+            embryos += 1;
+            continue;
+        }
         *children.entry(name).or_default() += 1;
+    }
+    // The one that makes them is one more.
+    if embryos > EMBRYOS_MAX + 1 {
+        children.insert(EMBRYO.to_owned(), embryos);
     }
     Belongings { fds: agent.fds(), children }
 }
