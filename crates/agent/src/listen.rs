@@ -4,11 +4,13 @@
 //! connect than the file says.
 
 use crate::config::{Config, Listen};
+use crate::serve::Staying;
 use embryo_job::Callers;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 use rustix::net::sockopt;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -71,7 +73,53 @@ struct Bound {
     inode: OwnedFd,
 }
 
+/// All sockets by the numbers of their descriptors, for the program that this process executes next.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SocketNumbers {
+    passed: Vec<(String, i32)>,
+    /// The socket, the directory and the file.
+    bound: Vec<(PathBuf, [i32; 3])>,
+}
+
 impl Sockets {
+    /// Has all of them stay open.
+    ///
+    /// # Errors
+    /// A descriptor cannot be duplicated.
+    pub fn save(&self, staying: &mut Staying) -> io::Result<SocketNumbers> {
+        let mut numbers = SocketNumbers { passed: Vec::new(), bound: Vec::new() };
+        for (name, fds) in &self.passed {
+            for fd in fds {
+                numbers.passed.push((name.clone(), staying.keep(fd.as_fd())?));
+            }
+        }
+        for (path, Bound { socket, dir, inode, .. }) in &self.bound {
+            let mut keep = |fd: &OwnedFd| staying.keep(fd.as_fd());
+            numbers.bound.push((path.clone(), [keep(socket)?, keep(dir)?, keep(inode)?]));
+        }
+        Ok(numbers)
+    }
+
+    /// Those that the program before has saved.
+    ///
+    /// # Errors
+    /// A descriptor is not there.
+    pub fn restored(
+        numbers: SocketNumbers,
+        take: &mut dyn FnMut(i32) -> io::Result<OwnedFd>,
+    ) -> io::Result<Self> {
+        let mut sockets = Self::default();
+        for (name, number) in numbers.passed {
+            sockets.passed.entry(name).or_default().push(take(number)?);
+        }
+        for (path, [socket, dir, inode]) in numbers.bound {
+            let name = path.file_name().unwrap_or_default().to_owned();
+            let bound = Bound { socket: take(socket)?, dir: take(dir)?, name, inode: take(inode)? };
+            sockets.bound.insert(path, bound);
+        }
+        Ok(sockets)
+    }
+
     /// Takes those that the service manager passed to this process (`LISTEN_FDS`), if any. It has to be
     /// called before anything else opens a descriptor.
     ///

@@ -5,14 +5,34 @@
 //! the end the holder of the wider one could have asked for itself. That is why no sequence of requests
 //! widens anything.
 
+mod args;
+mod bounds;
+mod cgroups;
+mod compile;
+mod credentials;
+mod environment;
+mod force;
+mod host;
+mod ids;
+mod images;
+mod narrow;
+mod ops;
+mod paths;
+mod pattern;
+mod work;
+
 use crate::account::AccountId;
 use crate::peer::Peer;
-use embryo::Plan;
-use embryo::PlanView;
-use embryo::agent::mandate::{Lifetime, Mandate};
+use embryo::agent::mandate::Lifetime;
+use embryo::{Plan, PlanView};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
+use work::Work;
+
+pub use compile::Compiled;
+pub use host::Host;
+pub use narrow::{LEVELS_MAX, MANDATE_BYTES_MAX, narrow};
 
 /// Why a request was refused. It is told to the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,40 +41,6 @@ pub struct Refusal {
     pub rule: String,
     /// What it is that was asked for, in words.
     pub why: String,
-}
-
-/// One mandate as it is enforced: names are numbers, directories are open, the filter is a program.
-#[derive(Debug)]
-pub struct Compiled {
-    /// Its name in the agent's file; of a narrower one, that with `/narrower` behind it.
-    pub name: String,
-    /// What it was made from.
-    pub source: Mandate,
-}
-
-impl Compiled {
-    /// From the agent's file. Names of users are looked up and paths opened here.
-    ///
-    /// # Errors
-    /// Everything that is wrong with it, each with the key that it is about.
-    pub fn named(name: &str, source: &Mandate) -> Result<Self, Vec<Refusal>> {
-        Ok(Self { name: name.to_owned(), source: source.clone() })
-    }
-
-    /// From a client. Ids are numbers here, since a look-up of a name may take its time.
-    ///
-    /// # Errors
-    /// What is wrong with it.
-    pub fn narrower(name: &str, source: &Mandate) -> Result<Self, Refusal> {
-        Ok(Self { name: format!("{name}/narrower"), source: source.clone() })
-    }
-
-    /// Whether this process may connect.
-    #[must_use]
-    pub fn admits(&self, peer: &Peer) -> bool {
-        let _ = peer;
-        true
-    }
 }
 
 /// What a connection holds.
@@ -116,6 +102,10 @@ pub struct Judged {
     pub cgroup: Option<Arc<embryo::agent::mandate::ForcedCgroup>>,
 }
 
+fn refusal(rule: impl Into<String>, why: impl Into<String>) -> Refusal {
+    Refusal { rule: rule.into(), why: why.into() }
+}
+
 /// Judges a plan.
 ///
 /// # Errors
@@ -125,19 +115,81 @@ pub fn judge(
     plan: &PlanView<'_>,
     grants: &[BorrowedFd<'_>],
 ) -> Result<Judged, Refusal> {
-    let _ = held;
-    let owned = Plan::from_bytes(plan.as_bytes())
-        .map_err(|error| Refusal { rule: "plan".into(), why: error.to_string() })?;
+    let named = held.levels.last().ok_or_else(|| refusal("mandate", "there is none"))?;
+    check_size(held, plan, grants.len())?;
+    let mut work = Work::new(held, named, plan, grants)?;
+    ops::never(&work)?;
+    for level in &held.levels {
+        check_environment(level, &work)?;
+        ops::check(level, &mut work)?;
+        level.forced.apply(&mut work)?;
+        credentials::check(level, &work)?;
+    }
+    let resolved = images::resolve(&mut work)?;
     Ok(Judged {
-        grants: (0..grants.len() as u32).map(Grant::Client).collect(),
-        origin: (0..owned.as_plan().entries().len() as u32).collect(),
-        plan: owned,
-        image: Image::Ready,
-        program: String::new(),
-        time: None,
-        lifetime: Lifetime::Connection,
-        cgroup: None,
+        plan: work.build()?,
+        origin: work.ops.iter().map(|item| item.origin).collect(),
+        grants: work.slots,
+        image: resolved.image,
+        program: resolved.program,
+        time: held
+            .levels
+            .iter()
+            .filter_map(|level| level.source.numbers.seconds)
+            .min()
+            .map(Duration::from_secs),
+        lifetime: lifetime(held),
+        cgroup: work.cgroup.map(|(source, _)| source),
     })
+}
+
+fn check_size(held: &Held, plan: &PlanView<'_>, grants: usize) -> Result<(), Refusal> {
+    for level in &held.levels {
+        let numbers = &level.source.numbers;
+        let sizes = [
+            ("numbers.plan-bytes", numbers.plan_bytes, plan.as_bytes().len()),
+            ("numbers.grants", numbers.grants, grants),
+        ];
+        for (rule, most, size) in sizes {
+            if let Some(most) = most
+                && size as u64 > most
+            {
+                return Err(refusal(rule, format!("it is {size}, and at most {most}")));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_environment(level: &Compiled, work: &Work<'_>) -> Result<(), Refusal> {
+    let Some(rules) = &level.environment else { return Ok(()) };
+    for variable in &work.envp {
+        let shown = || String::from_utf8_lossy(variable.string).into_owned();
+        let Some(name) = environment::name_of(variable.string) else {
+            return Err(refusal("environment", format!("{:?} has no name", shown())));
+        };
+        match rules.allows(name, &work.steps) {
+            Ok(true) => {}
+            Ok(false) => {
+                let name = String::from_utf8_lossy(name).into_owned();
+                let hint = if environment::is_written_out(name.as_bytes()) {
+                    " (a name that has to be written out)"
+                } else {
+                    ""
+                };
+                return Err(refusal("environment", format!("{name} is not listed{hint}")));
+            }
+            Err(_) => return Err(refusal("environment", "the patterns take too long to match")),
+        }
+    }
+    Ok(())
+}
+
+/// The strictest of all levels; of a named mandate that says nothing, the strictest there is.
+fn lifetime(held: &Held) -> Lifetime {
+    let said = held.levels.iter().filter_map(|level| level.source.lifetime);
+    let named = held.levels.last().and_then(|level| level.source.lifetime).unwrap_or_default();
+    said.fold(named, Lifetime::min)
 }
 
 /// Whether this signal may be sent to a child of this connection.
@@ -145,15 +197,15 @@ pub fn judge(
 /// # Errors
 /// The rule that forbids it.
 pub fn may_signal(held: &Held, signal: u32) -> Result<(), Refusal> {
-    let _ = (held, signal);
+    let bit = signal.checked_sub(1).and_then(|bit| 1u64.checked_shl(bit));
+    let bit = bit.ok_or_else(|| refusal("signals", format!("{signal} is no signal")))?;
+    for level in &held.levels {
+        if level.signals.is_some_and(|set| set & bit == 0) {
+            return Err(refusal("signals", format!("{} does not list {signal}", level.name)));
+        }
+    }
     Ok(())
 }
 
-/// Makes what a narrower connection holds.
-///
-/// # Errors
-/// What is wrong with the mandate, or the rule that forbids a further one.
-pub fn narrow(held: &Held, json: &[u8]) -> Result<Arc<Compiled>, Refusal> {
-    let _ = (held, json);
-    Err(Refusal { rule: "narrower".into(), why: "not yet".into() })
-}
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,8 @@ mod state;
 
 use crate::account::Accounts;
 use crate::config::{Config, Settings};
+use crate::files::close::{Closer, OUTSTANDING_MAX};
+use crate::files::facts::{Facts, Known};
 use crate::listen::Listener;
 use crate::log::Ring;
 use crate::mandate::{Compiled, Held, Refusal};
@@ -108,6 +110,8 @@ pub struct Server {
     /// The hatchery's process, and what tells that it has made an embryo.
     watched: Option<(u32, OwnedFd)>,
     accounts: Accounts,
+    closer: Closer,
+    known: Known,
     connections: HashMap<u64, Connection>,
     /// Those whose socket was full for a reason that epoll does not tell.
     stalled: BTreeSet<u64>,
@@ -201,6 +205,7 @@ impl Server {
         // Made before the limit rises, which children are not to inherit.
         let hatchery = make_hatchery(&settings)?;
         raise_limit();
+        let known = Known::new().map_err(Error::io("looking at the mounts"))?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(Error::io("epoll"))?;
         let signals = Signals::take().map_err(Error::io("signal handlers"))?;
         let mut server = Self {
@@ -213,6 +218,8 @@ impl Server {
             hatchery,
             watched: None,
             accounts: Accounts::default(),
+            closer: Closer::new(),
+            known,
             connections: HashMap::new(),
             stalled: BTreeSet::new(),
             paused: BTreeSet::new(),
@@ -347,7 +354,9 @@ impl Server {
         let flying = self.flying.iter().filter_map(|id| self.launches.get(id)?.next_look());
         let deadline = self.deadlines.first().map(|(time, _)| *time);
         let rest = Instant::now() + REST;
-        let stalled = !self.stalled.is_empty() || !self.waiting.is_empty();
+        // Nobody says when what pauses a connection has passed, other than its own answers.
+        let stalled =
+            !self.stalled.is_empty() || !self.waiting.is_empty() || !self.paused.is_empty();
         let waiting = self.waiting.front().and_then(|id| self.launches.get(id)?.next_look());
         let stalled = stalled.then_some(rest);
         let times = [until, deadline, self.resting_until, stalled, waiting];
@@ -498,7 +507,7 @@ impl Server {
                     self.message(id, buffer.get(..len).unwrap_or_default(), fds);
                 }
                 Incoming::CutOff(len, fds) => {
-                    self.dispose(id, fds);
+                    self.dispose(self.uid_of(id), fds);
                     let packet = buffer.get(..len).unwrap_or_default();
                     let head = wire::Head::split(packet);
                     let request = head.map_or(0, |(head, _)| head.request.get());
@@ -506,7 +515,7 @@ impl Server {
                     self.refuse(id, request, &Refusal { rule: "agent.descriptors".into(), why });
                 }
                 Incoming::TooLong(fds) => {
-                    self.dispose(id, fds);
+                    self.dispose(self.uid_of(id), fds);
                     return self.malformed(id, 0, "the message is longer than any may be");
                 }
             }
@@ -517,7 +526,7 @@ impl Server {
         match request::parse(packet, fds.len()) {
             Ok((number, request)) => self.serve(id, number, request, fds),
             Err((number, malformed)) => {
-                self.dispose(id, fds);
+                self.dispose(self.uid_of(id), fds);
                 self.malformed(id, number, &malformed.to_string());
             }
         }
@@ -560,7 +569,10 @@ impl Server {
     fn may_read(&self, id: u64) -> bool {
         !self.draining
             && self.plans_bytes < PLANS_BYTES_MAX
-            && self.connections.get(&id).is_some_and(Connection::is_open)
+            && self.connections.get(&id).is_some_and(|connection| {
+                connection.is_open()
+                    && self.closer.outstanding(connection.held.peer.uid) <= OUTSTANDING_MAX
+            })
     }
 
     /// Tells epoll what is of interest at a connection now.
@@ -648,9 +660,17 @@ impl Server {
         self.accounts.disconnect(&connection.held.accounts);
     }
 
-    /// Closes what a client has sent.
-    fn dispose(&mut self, _id: u64, fds: Vec<OwnedFd>) {
-        drop(fds);
+    /// Closes what a client has sent, which may take as long as it likes elsewhere.
+    fn dispose(&mut self, uid: u32, fds: Vec<OwnedFd>) {
+        for fd in fds {
+            let facts = Facts::of(fd.as_fd(), &mut self.known);
+            self.closer.close(fd, &facts, uid, &mut self.known);
+        }
+    }
+
+    /// Who is at the other end of a connection.
+    fn uid_of(&self, id: u64) -> u32 {
+        self.connections.get(&id).map_or(u32::MAX, |connection| connection.held.peer.uid)
     }
 }
 

@@ -93,7 +93,7 @@ fn children_start_and_end() {
         let body = [wire::Spawn::default().as_bytes(), plan.as_bytes()].concat();
         send(&socket, kind::SPAWN, number, &body, &[]);
     };
-    spawn(2, &plan(c"/bin/sh", &["sh", "-c", "exit 3"]));
+    spawn(2, &plan(c"/usr/bin/dash", &["sh", "-c", "exit 3"]));
     let (told, number, body, fds) = receive(&socket);
     assert_eq!((told, number, fds), (kind::STARTED, 2, 1), "{}", String::from_utf8_lossy(&body));
     let (told, number, body, _) = receive(&socket);
@@ -101,11 +101,11 @@ fn children_start_and_end() {
     let ended = wire::Ended::read_from_bytes(&body).expect("an end");
     assert_eq!(ended.status.get(), 3 << 8);
 
-    spawn(3, &plan(c"/bin/does-not-exist", &["x"]));
+    spawn(3, &plan(c"/usr/bin/does-not-exist", &["x"]));
     let (told, number, body, _) = receive(&socket);
     assert!(matches!(told, kind::FAULT | kind::REFUSED), "{told:x} {number} {body:?}");
 
-    spawn(4, &plan(c"/bin/sleep", &["sleep", "100"]));
+    spawn(4, &plan(c"/usr/bin/sleep", &["sleep", "100"]));
     let (told, _, body, _) = receive(&socket);
     assert_eq!(told, kind::STARTED, "{}", String::from_utf8_lossy(&body));
     let started = wire::Started::read_from_bytes(&body).expect("a start");

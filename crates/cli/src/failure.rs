@@ -141,6 +141,13 @@ impl From<embryo::Error> for Failure {
                 let hint = error.hint.as_deref().map(with_options);
                 return Self { hint, ..Self::new(what) };
             }
+            error @ embryo::Error::Refused { .. } => {
+                return Self::new(error.to_string()).with_status(CANNOT_EXECUTE);
+            }
+            embryo::Error::Agent(error) => {
+                let failure = Self::io(&format!("agent {}:", error.agent), &error.what, &error.source);
+                return Self { hint: error.hint, ..failure };
+            }
             other => return Self::new(other.to_string()),
         };
         let hint = spawn.hint.take().map(|hint| with_options(&hint));

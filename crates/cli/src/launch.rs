@@ -3,6 +3,7 @@
 //! It must never start the two in different ways: both end in the library's spawn.
 
 use crate::failure::Failure;
+use embryo::agent::Agent;
 use embryo::{Command, Load, Op, Plan, Process, Pty, SpawnOptions};
 use embryo_job::Job;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -13,7 +14,7 @@ pub(crate) enum Launch {
     /// From options, and perhaps a file.
     Described(Box<Command>, Box<Job>),
     /// From a file.
-    Saved(Plan, Vec<OwnedFd>),
+    Saved(Plan, Vec<OwnedFd>, Option<Agent>),
 }
 
 impl Launch {
@@ -21,7 +22,7 @@ impl Launch {
     pub(crate) fn plan(&self) -> Result<(Plan, Vec<OwnedFd>), Failure> {
         match self {
             Self::Described(command, _) => Ok(command.plan()?),
-            Self::Saved(plan, grants) => {
+            Self::Saved(plan, grants, _) => {
                 let copies = grants.iter().map(OwnedFd::try_clone).collect::<Result<_, _>>();
                 let copies = copies.map_err(|e| Failure::io("cannot duplicate", "a grant", &e))?;
                 Ok((plan.clone(), copies))
@@ -52,13 +53,29 @@ impl Launch {
         }
     }
 
+    /// Has an agent start it.
+    pub(crate) fn through(&mut self, agent: &Agent) -> Result<(), Failure> {
+        match self {
+            Self::Described(command, _) if command.loads() => {
+                return Err(Failure::new("an agent executes programs, and loads none")
+                    .hint("without load the kernel executes it"));
+            }
+            Self::Described(command, _) => _ = command.agent(agent),
+            Self::Saved(_, _, through) => *through = Some(agent.clone()),
+        }
+        Ok(())
+    }
+
     /// Starts it.
     pub(crate) fn spawn(&mut self, options: SpawnOptions) -> Result<Process, embryo::Error> {
         match self {
             Self::Described(command, _) => command.spawn_options(options).spawn(),
-            Self::Saved(plan, grants) => {
+            Self::Saved(plan, grants, agent) => {
                 let grants: Vec<BorrowedFd<'_>> = grants.iter().map(AsFd::as_fd).collect();
-                embryo::spawn_with(plan, &grants, options)
+                match agent {
+                    Some(agent) => agent.spawn_with(plan, &grants, options),
+                    None => embryo::spawn_with(plan, &grants, options),
+                }
             }
         }
     }

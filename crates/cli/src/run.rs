@@ -13,6 +13,7 @@ use crate::terminal::Terminal;
 use crate::value::Source;
 use crate::watch::Watch;
 use crate::{ending, output};
+use embryo::agent::Agent;
 use embryo::{Plan, Pty, SpawnOptions};
 use embryo_job::{Callers, Document, Error, Job};
 use rustix::fd::{AsRawFd, OwnedFd};
@@ -45,13 +46,25 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
         Some(Found::Job(job, document)) => described(args, *job, Some(&document))?,
         None => described(args, Job::default(), None)?,
     };
+    let agent = args.agent.as_ref().map(|socket| connect(socket.as_deref())).transpose()?;
+    if let Some(agent) = &agent {
+        launch.through(agent)?;
+    }
     if looking && args.child.pty {
         // One that nobody will use.
         let pty = Pty::open()?;
         launch.give(&pty);
         return look(args, &launch);
     }
-    if looking { look(args, &launch) } else { start(args, launch) }
+    if looking { look(args, &launch) } else { start(args, launch, agent) }
+}
+
+/// The agent at a socket, or the one that the environment names.
+fn connect(socket: Option<&Path>) -> Result<Agent, Failure> {
+    Ok(match socket {
+        Some(socket) => Agent::connect(socket)?,
+        None => Agent::from_env()?,
+    })
 }
 
 /// A plan with its slots filled.
@@ -140,7 +153,7 @@ fn object(fd: &OwnedFd) -> Option<PathBuf> {
 }
 
 /// Starts it and waits for its end.
-fn start(args: &RunArgs, mut launch: Launch) -> Result<u8, Failure> {
+fn start(args: &RunArgs, mut launch: Launch, agent: Option<Agent>) -> Result<u8, Failure> {
     let mut options = SpawnOptions::new().through_seed(args.through_seed);
     if let Some(timeout) = args.start_timeout {
         options = options.timeout(timeout);
@@ -154,8 +167,9 @@ fn start(args: &RunArgs, mut launch: Launch) -> Result<u8, Failure> {
     if let Some(pty) = relay.as_ref().and_then(Relay::pty) {
         launch.give(pty);
     }
-    // A child with a terminal of its own never has ours.
-    let terminal = if relay.is_none() { Terminal::of_session() } else { None };
+    // A child with a terminal of its own never has ours, nor one in the session of an agent.
+    let ours = relay.is_none() && agent.is_none();
+    let terminal = if ours { Terminal::of_session() } else { None };
     let watch = Watch::start()?;
     let parent = if args.child.cgroup.die_with_parent { parent()? } else { None };
     let begun = Instant::now();
@@ -171,7 +185,7 @@ fn start(args: &RunArgs, mut launch: Launch) -> Result<u8, Failure> {
     let limits = Limits { timeout: args.timeout, kill_after: args.kill_after };
     drop(launch);
     let supervisor = Supervisor::new(process, watch, terminal, relay, limits);
-    let ended = supervisor.end_with(parent).wait()?;
+    let ended = supervisor.end_with(parent).of(agent).wait()?;
     Ok(ending::status(ended, args.signal_as_status))
 }
 

@@ -97,7 +97,7 @@ pub(crate) fn load(plan: Plan, grants: &[SlotGrant], callers: &Callers) -> Resul
     }
     let filled = (0..slots).map(|slot| fill(&plan, slot, grants, callers));
     let filled = filled.collect::<Result<_, _>>()?;
-    Ok(Launch::Saved(plan, filled))
+    Ok(Launch::Saved(plan, filled, None))
 }
 
 fn fill(

@@ -12,6 +12,7 @@ use crate::watch::{
     SIGTTOU, SIGWINCH, Sender, Watch,
 };
 use embryo::Process;
+use embryo::agent::Agent;
 use embryo_syscall::{getpgid, getpgrp, getsid};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
@@ -46,6 +47,13 @@ fn leaders_alone(signal: i32) -> bool {
     signal == SIGHUP && getsid(0) == Ok(embryo_syscall::getpid())
 }
 
+/// Whether the other end of a connection to an agent has gone.
+fn is_closed(agent: &Agent) -> bool {
+    let mut fds = [PollFd::new(agent, PollFlags::RDHUP)];
+    let polled = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+    polled.is_ok() && fds[0].revents().intersects(PollFlags::HUP | PollFlags::RDHUP | PollFlags::ERR)
+}
+
 /// A running child and what is done for it.
 pub(crate) struct Supervisor {
     process: Process,
@@ -60,6 +68,10 @@ pub(crate) struct Supervisor {
     timed_out: bool,
     /// Who started embryo, if the child is to end with it.
     parent: Option<OwnedFd>,
+    /// Whose child it is, if it is an agent's: its numbers may mean others here.
+    agent: Option<Agent>,
+    /// Whether it is, or was.
+    foreign: bool,
     ended: Option<Ended>,
 }
 
@@ -84,8 +96,17 @@ impl Supervisor {
             kill_at: None,
             timed_out: false,
             parent: None,
+            agent: None,
+            foreign: false,
             ended: None,
         }
+    }
+
+    /// Says whose child it is.
+    pub(crate) fn of(mut self, agent: Option<Agent>) -> Self {
+        self.foreign = agent.is_some();
+        self.agent = agent;
+        self
     }
 
     /// Has the child end when this process's parent does.
@@ -108,6 +129,9 @@ impl Supervisor {
                     _ => self.pass_on(signal, sender),
                 }
             }
+            // Before its end is asked for: what is sent through an agent may bring the news of it.
+            self.keep_time();
+            self.look_after_parent();
             if let Some(ended) = self.ended()?
                 && self.relay.as_mut().is_none_or(Relay::finish)
             {
@@ -118,8 +142,6 @@ impl Supervisor {
                 self.stop_too(signal);
                 continue;
             }
-            self.keep_time();
-            self.look_after_parent();
             self.sleep();
         }
     }
@@ -161,13 +183,20 @@ impl Supervisor {
         let relayed = self.relay.iter().flat_map(Relay::poll_fds);
         fds.extend(relayed);
         if self.ended.is_none() {
-            fds.push(PollFd::from_borrowed_fd(self.process.pidfd(), PollFlags::IN));
+            // An agent tells of the end; its child's own handle would tell of it before.
+            let news = self.agent.as_ref().map_or(self.process.pidfd(), AsFd::as_fd);
+            fds.push(PollFd::from_borrowed_fd(news, PollFlags::IN));
         }
         let parent = self.parent.as_ref().map(AsFd::as_fd);
         fds.extend(parent.map(|parent| PollFd::from_borrowed_fd(parent, PollFlags::IN)));
         // An interruption is a signal, and those are looked at next.
         let done = poll(&mut fds, left.as_ref());
         let found: Vec<PollFlags> = fds.iter().skip(1).map(PollFd::revents).collect();
+        let agent_has_gone = self.agent.as_ref().is_some_and(|agent| is_closed(agent));
+        if agent_has_gone {
+            // Nobody but the kernel tells of the end now.
+            self.agent = None;
+        }
         if done.is_ok()
             && let Some(relay) = &mut self.relay
             && let Asked::Suspend(group) = relay.carry(&found)
@@ -210,7 +239,7 @@ impl Supervisor {
 
     /// Whether the terminal's signals reach the child without our doing.
     fn shares_group(&self) -> bool {
-        getpgrp() == Ok(self.group())
+        !self.foreign && getpgrp() == Ok(self.group())
     }
 
     /// A signal for this process is one for the child, unless the child has it already or sent it.
@@ -234,10 +263,15 @@ impl Supervisor {
             }
         }
         match sender {
-            Sender::Process(pid) if pid == self.number() || pid == own => {}
+            Sender::Process(pid) if pid == own || (pid == self.number() && !self.foreign) => {}
             Sender::Kernel if self.shares_group() && !leaders_alone(signal) => {}
+            // Its stop is not ours to see, so it is ours to make.
+            _ if signal == SIGTSTP && self.foreign && !is_orphaned() => {
+                self.send(SIGSTOP);
+                let _ = kill_process(getpid(), Signal::STOP);
+            }
             // No shell watches a session of its own, so there the kernel would ignore SIGTSTP.
-            _ if signal == SIGTSTP && getsid(self.number()) != getsid(0) => {
+            _ if signal == SIGTSTP && !self.foreign && getsid(self.number()) != getsid(0) => {
                 self.send_to_group(SIGSTOP);
             }
             Sender::Kernel => self.send_to_group(signal),
@@ -248,19 +282,22 @@ impl Supervisor {
     /// To the child alone.
     fn send(&self, signal: i32) {
         const EPERM: i32 = 1;
-        if let Err(error) = self.process.signal(signal)
-            && error.raw_os_error() == Some(EPERM)
-        {
-            let name = embryo::signal_name(signal.unsigned_abs());
-            let name = name.map_or(signal.to_string(), |name| format!("SIG{name}"));
-            Failure::new(format!("cannot pass {name} on: the program runs as another user now"))
-                .print();
-        }
+        let Err(error) = self.process.signal(signal) else { return };
+        let why = match &error {
+            embryo::Error::Refused { .. } => error.to_string(),
+            error if error.raw_os_error() == Some(EPERM) => {
+                "the program runs as another user now".to_owned()
+            }
+            _ => return,
+        };
+        let name = embryo::signal_name(signal.unsigned_abs());
+        let name = name.map_or(signal.to_string(), |name| format!("SIG{name}"));
+        Failure::new(format!("cannot pass {name} on: {why}")).print();
     }
 
     /// To the child's whole group if it leads one, as a terminal would, else to the child.
     fn send_to_group(&self, signal: i32) {
-        let leads = self.group() == self.number();
+        let leads = !self.foreign && self.group() == self.number();
         match Signal::from_named_raw(signal) {
             // Not reaped yet, so its number is still its own.
             Some(signal) if leads => drop(kill_process_group(self.pid, signal)),

@@ -23,6 +23,8 @@
 //! # }
 //! ```
 
+#[cfg(feature = "tokio")]
+mod asynchronous;
 mod client;
 mod connection;
 mod demux;
@@ -34,3 +36,4 @@ mod socket;
 pub mod wire;
 
 pub use client::Agent;
+pub(crate) use client::VARIABLE;

@@ -4,6 +4,8 @@
 //! It is a plan in the making. Whatever a child of std's would inherit by habit (stdio,
 //! environment, working directory, umask, session, ignored signals) is granted here by name, and nothing else is.
 
+#[cfg(feature = "agent")]
+mod agent;
 mod cgroup;
 mod confine;
 mod mount;
@@ -110,6 +112,8 @@ pub struct Command {
     load: bool,
     options: SpawnOptions,
     hatchery: Option<Hatchery>,
+    #[cfg(feature = "agent")]
+    agent: Option<crate::agent::Agent>,
     kill_on_drop: bool,
     privileges: Privileges,
     core_scheduling: bool,
@@ -212,6 +216,8 @@ impl Command {
             load: false,
             options: SpawnOptions::default(),
             hatchery: None,
+            #[cfg(feature = "agent")]
+            agent: None,
             kill_on_drop: false,
             privileges: Privileges::default(),
             core_scheduling: false,
@@ -254,6 +260,8 @@ impl Command {
     /// [`Command::image_stays_open`]. x86_64 alone.
     pub fn load(&mut self, load: bool) -> &mut Self {
         self.load = load;
+        #[cfg(feature = "agent")]
+        self.agent.take_if(|_| load);
         self
     }
 
@@ -507,6 +515,8 @@ impl Command {
     /// to do, and the second waits for the outcome. One with [`Command::load`] makes an embryo of its own.
     pub fn hatchery(&mut self, hatchery: &Hatchery) -> &mut Self {
         self.hatchery = Some(hatchery.clone());
+        #[cfg(feature = "agent")]
+        self.agent.take();
         self
     }
 
@@ -744,11 +754,7 @@ impl Command {
         let keeper = self.keeper()?;
         let prepared = self.prepare(defaults, keeper.as_deref())?;
         let grants: Vec<BorrowedFd<'_>> = prepared.grants.iter().map(AsFd::as_fd).collect();
-        let mut launching = match (&self.hatchery, self.load) {
-            (_, true) => Launching::started(loaded::spawn(&prepared.plan, &grants, self.options)?),
-            (Some(hatchery), _) => hatchery.spawn_with(&prepared.plan, &grants, self.options)?,
-            (None, _) => launching::launch_with(&prepared.plan, &grants, self.options)?,
-        };
+        let mut launching = self.launch_plan(&prepared.plan, &grants)?;
         let [stdin, stdout, stderr] = prepared.pipes;
         launching.stdio = launching::Stdio {
             stdin: stdin.map(Into::into),
@@ -758,6 +764,27 @@ impl Command {
         launching.kill_on_drop = self.kill_on_drop;
         launching.keeper = keeper;
         Ok(launching)
+    }
+
+    fn launch_plan(&self, plan: &OwnedPlan, grants: &[BorrowedFd<'_>]) -> Result<Launching, Error> {
+        let options = self.options;
+        #[cfg(feature = "agent")]
+        if let Some(launched) = self.launch_elsewhere(plan, grants, options) {
+            return launched;
+        }
+        match (&self.hatchery, self.load) {
+            (_, true) => loaded::spawn(plan, grants, options).map(Launching::started),
+            (Some(hatchery), _) => hatchery.spawn_with(plan, grants, options),
+            (None, _) => launching::launch_with(plan, grants, options),
+        }
+    }
+
+    /// Whether an agent starts it, so that what the caller has is not what the child gets.
+    fn is_elsewhere(&self) -> bool {
+        #[cfg(feature = "agent")]
+        return self.agent.is_some();
+        #[cfg(not(feature = "agent"))]
+        false
     }
 
     fn prepare(
@@ -945,7 +972,8 @@ impl Command {
     fn add_credentials(&self, plan: &mut PlanBuilder) {
         let mut groups = self.groups.clone();
         // As in std: with the uid go the groups, where they may.
-        if groups.is_none() && self.uids.is_some() && self.child_sets_groups() {
+        let sets_groups = || self.is_elsewhere() || self.child_sets_groups();
+        if groups.is_none() && self.uids.is_some() && sets_groups() {
             groups = Some(Vec::new());
         }
         if let Some(groups) = groups {
@@ -975,6 +1003,9 @@ impl Command {
     fn add_signals(&self, plan: &mut PlanBuilder) {
         match self.signal_mask {
             Mask::Empty => {}
+            Mask::Keep if self.is_elsewhere() => {
+                plan.op(&Op::SignalMask { set: mask_now() });
+            }
             Mask::Keep => {
                 plan.keep(Keep::SIGNAL_MASK);
             }
@@ -984,7 +1015,8 @@ impl Command {
         }
         match self.ignored {
             // An embryo's own are its seed's, so those to be kept are named.
-            Ignored::Keep(except) if self.load => {
+            Ignored::Keep(SIGPIPE) if self.is_elsewhere() => {}
+            Ignored::Keep(except) if self.load || self.is_elsewhere() => {
                 plan.op(&Op::SignalIgnore { set: loaded::ignored_now() & !except });
             }
             Ignored::None => {}
@@ -1032,8 +1064,10 @@ impl Command {
     }
 
     fn environment(&self) -> BTreeMap<OsString, OsString> {
-        let mut env: BTreeMap<OsString, OsString> =
-            if self.env_clear { BTreeMap::new() } else { std::env::vars_os().collect() };
+        let mut env: BTreeMap<OsString, OsString> = match self.env_clear || self.is_elsewhere() {
+            true => BTreeMap::new(),
+            false => std::env::vars_os().collect(),
+        };
         for (key, value) in &self.env {
             match value {
                 Some(value) => env.insert(key.clone(), value.clone()),
@@ -1050,6 +1084,13 @@ fn may_set_groups() -> bool {
     let capable = rustix::thread::capabilities(None)
         .is_ok_and(|sets| sets.effective.contains(rustix::thread::CapabilitySet::SETGID));
     capable && !denied
+}
+
+/// The calling thread's signal mask.
+fn mask_now() -> u64 {
+    let mask = embryo_syscall::set_mask(!0).unwrap_or(0);
+    let _ = embryo_syscall::set_mask(mask);
+    mask
 }
 
 struct Draft {

@@ -4,7 +4,6 @@
 use crate::error::Error;
 use crate::process::{Ended, Usage};
 use std::os::fd::BorrowedFd;
-use std::task::Waker;
 use std::time::Instant;
 
 /// The side of whoever started it.
@@ -37,10 +36,15 @@ pub(crate) trait Elsewhere:
     fn time_was_over(&self) -> bool;
 
     /// What becomes readable when there is something to learn, beside the pidfd.
-    #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "futures alone need it"))]
+    #[cfg(feature = "tokio")]
     fn socket(&self) -> BorrowedFd<'_>;
 
-    /// Wakes this one when somebody else has learnt something.
-    #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "futures alone need it"))]
-    fn wake(&self, waker: &Waker);
+    /// How it ended, if that is known by now; otherwise this one is woken when somebody else has learnt
+    /// something.
+    #[cfg(feature = "tokio")]
+    fn poll_look(
+        &mut self,
+        pidfd: BorrowedFd<'_>,
+        waker: &std::task::Waker,
+    ) -> Result<Option<Ended>, Error>;
 }

@@ -63,9 +63,9 @@ pub enum Error {
     #[error("refused by the agent: {rule}: {why}")]
     Refused {
         /// The rule, by its key in the mandate: `ops`, `images`, `bounds.uids`, `numbers.children`.
-        rule: String,
+        rule: Box<str>,
         /// What it was that was asked for, in words.
-        why: String,
+        why: Box<str>,
     },
     /// The child was reaped by somebody else, and this kernel does not tell how it ended.
     #[error(

@@ -81,9 +81,9 @@ mod mount;
 mod moving;
 mod namespace;
 mod nearest;
+mod parts;
 #[cfg(feature = "seccomp")]
 mod policy;
-mod parts;
 mod process;
 mod procfs;
 mod pty;
@@ -129,11 +129,11 @@ pub use live::Embryo;
 pub use maps::MapsEntry;
 pub use mount::{Mount, MountAttributes, MountSpread, NewRoot, Upper};
 pub use namespace::{Clock, NamespaceKind, UserNamespace};
+pub use parts::ProcessParts;
 #[cfg(feature = "seccomp")]
 pub use policy::{
     Action, Architecture, Compare, Compiled, Condition, Policy, PolicyError, Rule, UnknownAction,
 };
-pub use parts::ProcessParts;
 pub use process::{Process, Usage};
 pub use pty::Pty;
 pub use regions::Region;

@@ -413,6 +413,29 @@ impl Process {
         Ok(self.ended)
     }
 
+    /// What tells of its end beside the pidfd, if it is somebody else's child.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn watched_elsewhere(&self) -> Option<BorrowedFd<'_>> {
+        self.elsewhere.as_ref().map(|elsewhere| elsewhere.socket())
+    }
+
+    /// [`Process::try_wait`], with somebody to wake.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn poll_wait(
+        &mut self,
+        waker: &std::task::Waker,
+    ) -> Result<Option<ExitStatus>, Error> {
+        if let (None, Some(elsewhere), Some(pidfd)) = (self.ended, &mut self.elsewhere, &self.pidfd)
+        {
+            self.ended = elsewhere.poll_look(pidfd.as_fd(), waker)?;
+            if self.ended.is_some() {
+                self.end_family(false);
+            }
+            return Ok(self.ended.map(|ended| ended.status));
+        }
+        self.try_wait()
+    }
+
     /// Has whoever is left in its cgroup ended, and waits for that if `block`.
     fn end_family(&mut self, block: bool) {
         self.figures = self.cgroup().map(|cgroup| Box::new(cgroup.figures()));

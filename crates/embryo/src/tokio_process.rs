@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::process::ExitStatus;
+use std::task::{Context, Poll};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe::{Receiver, Sender};
@@ -18,6 +19,8 @@ use tokio::net::unix::pipe::{Receiver, Sender};
 pub struct AsyncProcess {
     process: Process,
     ready: AsyncFd<OwnedFd>,
+    /// The connection to the agent whose child it is.
+    elsewhere: Option<AsyncFd<OwnedFd>>,
 }
 
 /// The piped streams of a process, for tokio.
@@ -39,19 +42,26 @@ impl Process {
     /// What registering the pidfd answers.
     pub fn into_async(self) -> Result<AsyncProcess, Error> {
         let pidfd = self.pidfd().try_clone_to_owned();
-        let ready = pidfd.and_then(watch).map_err(Error::io("registering a pidfd with tokio"))?;
-        Ok(AsyncProcess { process: self, ready })
+        let ready = pidfd
+            .and_then(|fd| watch(fd, Interest::READABLE))
+            .map_err(Error::io("registering a pidfd with tokio"))?;
+        let elsewhere = self
+            .watched_elsewhere()
+            .map(|socket| socket.try_clone_to_owned().and_then(|fd| watch(fd, Interest::READABLE)));
+        let elsewhere =
+            elsewhere.transpose().map_err(Error::io("registering a connection with tokio"))?;
+        Ok(AsyncProcess { process: self, ready, elsewhere })
     }
 }
 
-/// Registers a pidfd with the runtime.
+/// Registers a descriptor with the runtime.
 #[expect(
     deprecated,
     reason = "deprecated because some type's AsRawFd may name a closed descriptor; OwnedFd's cannot, \
               and the replacement would be this crate's only unsafe code"
 )]
-fn watch(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    AsyncFd::with_interest(pidfd, Interest::READABLE)
+pub(crate) fn watch(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(fd, interest)
 }
 
 impl Launching {
@@ -62,7 +72,8 @@ impl Launching {
     /// # Errors
     /// As [`Launching::wait`], and what registering descriptors with tokio answers.
     pub async fn started_async(mut self) -> Result<AsyncProcess, Error> {
-        let watched = self.watched().and_then(|fd| fd.map(watch).transpose());
+        let watched =
+            self.watched().and_then(|fd| fd.map(|fd| watch(fd, Interest::READABLE)).transpose());
         let watched = watched.map_err(Error::io("registering a launch with tokio"))?;
         loop {
             if let Some(process) = self.try_wait()? {
@@ -134,6 +145,9 @@ impl AsyncProcess {
     /// As [`Process::wait`].
     pub async fn wait(&mut self) -> Result<ExitStatus, Error> {
         drop(self.process.stdin.take());
+        if self.elsewhere.is_some() {
+            return std::future::poll_fn(|cx| self.poll_elsewhere(cx)).await;
+        }
         loop {
             if let Some(status) = self.process.try_wait()? {
                 return Ok(status);
@@ -144,6 +158,32 @@ impl AsyncProcess {
                 return Ok(status);
             }
             guard.clear_ready();
+        }
+    }
+}
+
+impl AsyncProcess {
+    fn poll_elsewhere(&mut self, cx: &mut Context<'_>) -> Poll<Result<ExitStatus, Error>> {
+        loop {
+            if let Some(status) = self.process.poll_wait(cx.waker())? {
+                return Poll::Ready(Ok(status));
+            }
+            let mut again = false;
+            for watched in self.elsewhere.iter().chain([&self.ready]) {
+                match watched.poll_read_ready(cx) {
+                    Poll::Ready(Ok(mut guard)) => {
+                        guard.clear_ready();
+                        again = true;
+                    }
+                    Poll::Ready(Err(error)) => {
+                        return Poll::Ready(Err(Error::io("waiting for a child's end")(error)));
+                    }
+                    Poll::Pending => {}
+                }
+            }
+            if !again {
+                return Poll::Pending;
+            }
         }
     }
 }

@@ -63,8 +63,7 @@ impl TomlFile {
 /// Where the deepest value stands that these keys lead to.
 fn below<K: AsRef<str>>(table: &DeTable<'_>, keys: &[K]) -> Option<Range<usize>> {
     let (first, rest) = keys.split_first()?;
-    let (key, value) =
-        table.iter().find(|(key, _)| key.get_ref().as_ref() == first.as_ref())?;
+    let (key, value) = table.iter().find(|(key, _)| key.get_ref().as_ref() == first.as_ref())?;
     Some(within(value, rest).unwrap_or_else(|| match value.get_ref() {
         // A table is pointed at by its head, anything else by what stands there.
         DeValue::Table(_) => key.span(),

@@ -33,6 +33,18 @@ impl Ring {
         Self(Arc::new(Mutex::new(kept)))
     }
 
+    /// One that goes on with the entries of another: the lines of [`since`](Self::since), and the number of the
+    /// next one.
+    #[must_use]
+    pub fn restored(entries_max: usize, lines: &str, next: u64) -> Self {
+        let lines: VecDeque<String> = lines.lines().map(str::to_owned).collect();
+        let next = next.max(lines.len() as u64 + 1);
+        let mut kept = Kept { bytes: 0, next, entries_max, lines };
+        kept.bytes = kept.lines.iter().map(String::len).sum();
+        kept.shrink();
+        Self(Arc::new(Mutex::new(kept)))
+    }
+
     /// Keeps so many from now on.
     pub fn resize(&self, entries_max: usize) {
         self.with(|kept| {
@@ -129,6 +141,8 @@ mod tests {
         ring.resize(1);
         assert_eq!(numbers(&ring.since(0, usize::MAX)), [5]);
         assert_eq!(ring.next(), 6);
+        let ring = Ring::restored(3, &ring.since(0, usize::MAX), ring.next());
+        assert_eq!((numbers(&ring.since(0, usize::MAX)), ring.next()), (vec![5], 6));
     }
 
     #[test]

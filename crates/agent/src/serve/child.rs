@@ -65,7 +65,7 @@ impl Child {
     ) -> Self {
         let Remembered { request, program, mandate, client_uid, since, .. } = remembered;
         let Remembered { lifetime, accounts, time_is_over, .. } = remembered;
-        let charge = Charge { accounts };
+        let charge = Charge::again(accounts);
         Self {
             process,
             connection,

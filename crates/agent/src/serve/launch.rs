@@ -19,6 +19,8 @@ use zerocopy::IntoBytes;
 #[derive(Debug)]
 pub(super) struct Launch {
     pub(super) connection: u64,
+    /// Who asks.
+    uid: u32,
     request: u64,
     judged: Judged,
     /// What the client sent along.
@@ -72,7 +74,7 @@ impl Server {
             None => {
                 let file = fds.remove(0);
                 let read = read_plan(&file);
-                self.dispose(id, vec![file]);
+                self.dispose(self.uid_of(id), vec![file]);
                 read.and_then(|bytes| self.judge(id, &bytes, &fds))
             }
         };
@@ -80,19 +82,20 @@ impl Server {
         let (charge, judged) = match charged {
             Ok(charged) => charged,
             Err(refusal) => {
-                self.dispose(id, fds);
+                self.dispose(self.uid_of(id), fds);
                 return self.refuse(id, request, &refusal);
             }
         };
         let Some(connection) = self.connections.get_mut(&id) else { return };
         connection.in_flight += 1;
+        let uid = connection.held.peer.uid;
         self.plans_bytes += judged.plan.as_bytes().len();
         let most = self.settings.launch_timeout_ms;
         let timeout = if timeout_ms == 0 { most } else { timeout_ms.min(most) };
         let deadline = Instant::now() + Duration::from_millis(timeout.into());
         let stage = Stage::Waiting;
         let launch =
-            Launch { connection: id, request, judged, grants: fds, charge, deadline, stage };
+            Launch { connection: id, uid, request, judged, grants: fds, charge, deadline, stage };
         let number = self.number();
         self.launches.insert(number, launch);
         // Those that came first go first.
@@ -141,14 +144,14 @@ impl Server {
         match sent {
             Ok(launching) => {
                 let grants = std::mem::take(&mut launch.grants);
-                let connection = launch.connection;
+                let uid = launch.uid;
                 if let Some(socket) = launching.as_fd() {
                     let token = Token::Launch(number).encode();
                     let _ = epoll::add(&self.epoll, socket, token, epoll::EventFlags::IN);
                 }
                 launch.stage = Stage::Flying(Box::new(launching));
                 self.flying.insert(number);
-                self.dispose(connection, grants);
+                self.dispose(uid, grants);
                 true
             }
             Err(error) if none_is_ready(&error) => left.is_zero() && self.fail(number, &error),
@@ -240,9 +243,9 @@ impl Server {
     /// A launch has failed; always true: there is nothing left to wait for.
     fn fail(&mut self, number: u64, error: &Error) -> bool {
         let Some(launch) = self.forget(number) else { return true };
-        let Launch { connection: id, request, judged, charge, grants, .. } = launch;
+        let Launch { connection: id, uid, request, judged, charge, grants, .. } = launch;
         self.accounts.give_back(charge, false);
-        self.dispose(id, grants);
+        self.dispose(uid, grants);
         let program = &judged.program;
         self.counts.faults += 1;
         tracing::warn!(connection = id, request, program, %error, "not started");
@@ -267,7 +270,7 @@ impl Server {
         let Some(launch) = self.forget(number) else { return };
         self.waiting.retain(|one| *one != number);
         self.accounts.give_back(launch.charge, false);
-        self.dispose(launch.connection, launch.grants);
+        self.dispose(launch.uid, launch.grants);
         // What flies is killed when this is dropped.
     }
 

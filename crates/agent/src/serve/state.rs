@@ -8,7 +8,7 @@
 use super::child::Child;
 use super::connection::{Connection, Waiting};
 use super::{Counts, Error, Server, Token, elapsed_ms};
-use crate::account::{AccountId, Accounts};
+use crate::account::{AccountId, Accounts, Saved};
 use crate::config::Config;
 use crate::listen::Listener;
 use crate::log::Ring;
@@ -37,7 +37,7 @@ pub struct State {
     counts: Counts,
     connections: Vec<ConnectionState>,
     children: Vec<ChildState>,
-    accounts: Accounts,
+    accounts: Saved,
     /// What listens, which is the concern of whoever set that up.
     pub extra: serde_json::Value,
 }
@@ -126,9 +126,19 @@ impl Server {
             counts: self.counts,
             connections,
             children,
-            accounts: self.accounts.clone(),
+            accounts: self.accounts.save(),
             extra: serde_json::Value::Null,
         })
+    }
+
+    /// Ends what is of no use to the program that is executed next, once all is put down: the embryos, which
+    /// it would not know. Children are left alone.
+    pub fn retire(self) {
+        let Self { hatchery, children, signals, .. } = self;
+        drop(hatchery);
+        // A child that is dropped is reaped in the background, and its status lost. Signals are noted up to
+        // the end.
+        std::mem::forget((children, signals));
     }
 
     /// Has the requests that are under way end, one way or another.
@@ -167,7 +177,7 @@ impl Server {
         server.next = state.next.max(server.next);
         server.since = earlier(state.since_ms);
         server.counts = state.counts;
-        server.accounts = state.accounts;
+        server.accounts = Accounts::restore(state.accounts);
         let mut compiled = BTreeMap::new();
         for connection in state.connections {
             server.restore_connection(connection, &mut compiled, take)?;

@@ -35,9 +35,7 @@ pub(super) fn check(args: &AgentCheckArgs) -> Result<u8, Failure> {
 }
 
 fn good(Loaded { config, doubts }: &Loaded) -> Value {
-    let listen = |listen: &embryo_agent::config::Listen| {
-        json!({ "path": listen.path, "fd-name": listen.fd_name, "mandate": listen.mandate })
-    };
+    let listen = |listen: &embryo_agent::config::Listen| json!({ "path": listen.path, "fd-name": listen.fd_name, "mandate": listen.mandate });
     let words = config.mandates.iter().map(|(name, mandate)| (name, words::of(mandate)));
     let words: std::collections::BTreeMap<_, _> = words.collect();
     json!({

@@ -183,7 +183,9 @@ mod tests {
         }
         assert_eq!(time(12 * 86_400_000), "12d");
         assert_eq!(time(u64::MAX).chars().last(), Some('d'));
-        for (size, text) in [(12, "12"), (1536, "1.5K"), (300 << 20, "300M"), (u64::MAX, "17179869183G")] {
+        for (size, text) in
+            [(12, "12"), (1536, "1.5K"), (300 << 20, "300M"), (u64::MAX, "17179869183G")]
+        {
             assert_eq!(bytes(size), text);
         }
     }

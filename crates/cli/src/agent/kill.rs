@@ -9,14 +9,10 @@ use crate::failure::Failure;
 
 /// Kills them all.
 pub(super) fn kill(args: &AgentKillArgs) -> Result<u8, Failure> {
-    let mut operator = Operator::connect(&args.operator)?;
+    let operator = Operator::connect(&args.operator)?;
     let mut status = 0;
     for child in &args.children {
-        let sent = match args.signal {
-            None => operator.kill(*child),
-            Some(signal) => operator.signal(*child, signal.0),
-        };
-        match sent {
+        match operator.send(*child, args.signal.map(|signal| signal.0)) {
             Err(failure) if failure.status() == NO => {
                 failure.print();
                 status = NO;

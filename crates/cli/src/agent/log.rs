@@ -17,7 +17,7 @@ const DIM: Style = Style::new().dimmed();
 
 /// Prints the log.
 pub(super) fn log(args: &AgentLogArgs) -> Result<u8, Failure> {
-    let mut operator = Operator::connect(&args.operator)?;
+    let operator = Operator::connect(&args.operator)?;
     let mut next = args.since;
     loop {
         let lines = operator.log(next)?;

@@ -2,6 +2,7 @@
 //!
 //! It must never decide what a client may do; that is the agent's crate alone.
 
+mod anew;
 mod check;
 mod columns;
 mod daemon;
@@ -39,6 +40,8 @@ fn print_mistakes(error: ConfigError) -> Failure {
             mistakes.into_iter().for_each(|mistake| Failure::from(mistake).print());
             Failure::new("the file has mistakes").with_status(NO).reported()
         }
-        error @ ConfigError::Io { .. } => Failure::new(error.to_string()),
+        ConfigError::Io { path, source } => {
+            Failure::io("cannot read", path.display(), &source)
+        }
     }
 }

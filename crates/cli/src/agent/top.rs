@@ -24,7 +24,7 @@ const CLEAR: &str = "\x1b[H\x1b[J";
 
 /// Shows it until somebody has seen enough.
 pub(super) fn top(args: &AgentTopArgs) -> Result<u8, Failure> {
-    let mut operator = Operator::connect(&args.operator)?;
+    let operator = Operator::connect(&args.operator)?;
     let on_terminal = io::stdout().is_terminal() && !args.json;
     let once = (!on_terminal && !args.json).then_some(1);
     let mut left = args.iterations.or(once);
@@ -118,7 +118,8 @@ impl Screen {
 
     /// Columns and rows.
     fn size(&self) -> Option<(usize, usize)> {
-        let size = self.clears.then(|| rustix::termios::tcgetwinsize(io::stdout()).ok()).flatten()?;
+        let size =
+            self.clears.then(|| rustix::termios::tcgetwinsize(io::stdout()).ok()).flatten()?;
         (size.ws_col > 0 && size.ws_row > 0).then(|| (size.ws_col.into(), size.ws_row.into()))
     }
 

@@ -48,15 +48,21 @@ pub(super) fn of(mandate: &Mandate) -> Vec<(&'static str, String)> {
     };
     let signals: Vec<String> = mandate.signals.iter().flatten().map(name).collect();
     lines.push(("signals", list(Some(&signals)).unwrap_or_else(|| "none but to kill".into())));
-    lines.push(("children", match mandate.lifetime.unwrap_or_default() {
-        Lifetime::Connection => "end with the connection that asked for them".into(),
-        Lifetime::Agent => "end with the agent".into(),
-        Lifetime::LiveOn => "live on when the agent ends".into(),
-    }));
-    lines.push(("narrower", match mandate.narrower {
-        None | Some(0) => "cannot be narrowed".into(),
-        Some(depth) => format!("can be narrowed {depth} times in a row"),
-    }));
+    lines.push((
+        "children",
+        match mandate.lifetime.unwrap_or_default() {
+            Lifetime::Connection => "end with the connection that asked for them".into(),
+            Lifetime::Agent => "end with the agent".into(),
+            Lifetime::LiveOn => "live on when the agent ends".into(),
+        },
+    ));
+    lines.push((
+        "narrower",
+        match mandate.narrower {
+            None | Some(0) => "cannot be narrowed".into(),
+            Some(depth) => format!("can be narrowed {depth} times in a row"),
+        },
+    ));
     lines
 }
 
@@ -164,7 +170,10 @@ fn forced(forced: &Forced) -> Vec<String> {
         has(!forced.environment.is_empty(), &format!("variables {}", pairs(&forced.environment))),
         forced.directory.as_ref().map(|path| format!("working directory {}", path.display())),
         forced.umask.map(|umask| format!("umask {umask:03o}")),
-        has(!forced.namespaces.is_empty(), &format!("new namespaces: {}", words(&forced.namespaces))),
+        has(
+            !forced.namespaces.is_empty(),
+            &format!("new namespaces: {}", words(&forced.namespaces)),
+        ),
         forced.bounding_set.map(|set| format!("capabilities out of {}", words(&set))),
         forced.nice.map(|nice| format!("nice value {nice}")),
         forced.oom_score_adj.map(|score| format!("OOM score {score}")),
@@ -213,9 +222,8 @@ fn list(words: Option<&[String]>) -> Option<String> {
 fn words(value: &impl serde::Serialize) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::Array(values)) => {
-            let text = |value: &serde_json::Value| {
-                value.as_str().map_or(value.to_string(), str::to_owned)
-            };
+            let text =
+                |value: &serde_json::Value| value.as_str().map_or(value.to_string(), str::to_owned);
             values.iter().map(text).collect::<Vec<_>>().join(", ")
         }
         Ok(serde_json::Value::String(text)) => text,

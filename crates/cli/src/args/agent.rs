@@ -46,6 +46,9 @@ pub(crate) struct AgentRunArgs {
     /// How much of it there is
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub(crate) log_level: LogLevel,
+    /// What the agent that this process was before knows; the agent itself says so.
+    #[arg(long, value_name = "FD", hide = true)]
+    pub(crate) restored: Option<i32>,
 }
 
 /// How a log looks.

@@ -97,7 +97,8 @@ Exit status:
          exits with 128+N
   124    --timeout ended the program
   125    embryo failed: a wrong option, a bad plan, or an operation that was refused
-  126    the program was found but could not be executed
+  126    the program was found but could not be executed, or the agent of --agent
+         refused: the rule of its mandate is printed
   127    the program was not found";
 
 pub(crate) const CONVERT: &str = "\
@@ -243,7 +244,8 @@ Columns:
 
 Exit status:
   0      it was printed
-  125    the agent cannot be reached, or refuses";
+  125    the agent cannot be reached
+  126    it refuses: the rule of the mandate is printed";
 
 pub(crate) const AGENT_TOP: &str = "\
 Keys:
@@ -251,7 +253,8 @@ Keys:
 
 Exit status:
   0      it was ended
-  125    the agent cannot be reached, or refuses";
+  125    the agent cannot be reached
+  126    it refuses: the rule of the mandate is printed";
 
 pub(crate) const AGENT_LOG: &str = "\
 Entries:
@@ -260,7 +263,8 @@ Entries:
 
 Exit status:
   0      it was printed
-  125    the agent cannot be reached, refuses, or has gone while its log was followed";
+  125    the agent cannot be reached, or has gone while its log was followed
+  126    it refuses: the rule of the mandate is printed";
 
 pub(crate) const AGENT_KILL: &str = "\
 Examples:
@@ -270,4 +274,5 @@ Examples:
 Exit status:
   0      all were sent it
   1      one was not: it has ended, or there is none of this number
-  125    the agent cannot be reached, or refuses";
+  125    the agent cannot be reached
+  126    it refuses: the rule of the mandate is printed";

@@ -109,6 +109,22 @@ pub(crate) struct RunArgs {
     #[arg(long, help_heading = "Launch")]
     pub(crate) through_seed: bool,
 
+    /// Have the agent that listens at SOCKET start the program, within its mandate
+    ///
+    /// Without SOCKET, which another option or `--` has to follow then, it is the agent that the
+    /// environment variable EMBRYO_AGENT names. The working directory, the umask and the session are the
+    /// agent's, or what its mandate says, unless options say otherwise. Paths are looked up where the agent
+    /// is. What it refuses is printed with the rule, and embryo exits with 126.
+    #[arg(
+        long,
+        value_name = "SOCKET",
+        num_args = 0..=1,
+        conflicts_with_all = ["through_seed", "trace", "load"],
+        help_heading = "Launch",
+        value_hint = ValueHint::FilePath
+    )]
+    pub(crate) agent: Option<Option<PathBuf>>,
+
     /// Exit with 128+N if signal N ended the program, instead of ending by it too
     #[arg(long, help_heading = "Launch")]
     pub(crate) signal_as_status: bool,

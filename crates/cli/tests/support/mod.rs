@@ -5,6 +5,7 @@
 
 #![allow(dead_code, reason = "no test file needs all of it")]
 
+pub(crate) mod daemon;
 pub(crate) mod screen;
 
 use std::ffi::OsStr;

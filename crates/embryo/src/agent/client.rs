@@ -157,6 +157,20 @@ impl Agent {
         Ok(number)
     }
 
+    /// Whether a version has been agreed on.
+    #[cfg(feature = "tokio")]
+    pub(super) fn has_greeted(&self) -> bool {
+        self.shared.greeted.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Takes the answer to a greeting.
+    #[cfg(feature = "tokio")]
+    pub(super) fn welcomed(&self, answer: Packet) -> Result<(), Error> {
+        let number = self.welcome(answer)?;
+        *self.shared.greeted.lock().unwrap_or_else(PoisonError::into_inner) = Some(number);
+        Ok(())
+    }
+
     fn welcome(&self, answer: Packet) -> Result<u64, Error> {
         let answer = self.not_refused(answer)?;
         let Ok(welcome) = Hello::read_from_bytes(&answer.body) else {
@@ -172,6 +186,11 @@ impl Agent {
         state.message_bytes_max = max.min(welcome.message_bytes_max.get() as usize);
         state.in_flight_max = state.in_flight_max.min(welcome.in_flight_max.get() as usize).max(1);
         Ok(welcome.connection.get())
+    }
+
+    /// What it is called in errors.
+    pub(crate) fn name(&self) -> &str {
+        &self.connection().name
     }
 
     pub(super) fn connection(&self) -> &Arc<Connection> {
@@ -258,6 +277,26 @@ impl Agent {
         self.text(Question::new(kind::LOG, since.as_bytes()))
     }
 
+    /// Kills a child by the number that the agent's list has for it, with everybody in its own cgroup.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for somebody else's child, if this is no operator's connection; ESRCH if there is none of
+    /// this number; otherwise as [`Agent`] says.
+    pub fn kill_child(&self, child: u64) -> Result<(), Error> {
+        let body = wire::Child { child: child.into() };
+        self.ask(Question::new(kind::KILL, body.as_bytes())).map(drop)
+    }
+
+    /// Sends a signal to a child by the number that the agent's list has for it.
+    ///
+    /// # Errors
+    /// As [`Agent::kill_child`]; [`Error::Refused`] for a signal that the mandate does not allow.
+    pub fn signal_child(&self, child: u64, signal: u32) -> Result<(), Error> {
+        let body =
+            wire::Signal { child: child.into(), signal: signal.into(), ..Default::default() };
+        self.ask(Question::new(kind::SIGNAL, body.as_bytes())).map(drop)
+    }
+
     /// The socket alone, to hand it to somebody else. An agent that is used over it still is the same
     /// connection.
     ///
@@ -269,9 +308,9 @@ impl Agent {
             Ok(shared) => shared,
         };
         let back = |connection| Self { shared: Arc::new(Shared { connection, greeted }) };
-        match Arc::try_unwrap(connection).map(Connection::into_socket) {
-            Ok(Ok(socket)) => Ok(socket),
-            Ok(Err(connection)) => Err(back(Arc::new(connection))),
+        match Arc::try_unwrap(connection) {
+            Ok(connection) if connection.is_idle() => Ok(connection.into_socket()),
+            Ok(connection) => Err(back(Arc::new(connection))),
             Err(connection) => Err(back(connection)),
         }
     }
@@ -342,7 +381,7 @@ impl fmt::Debug for Agent {
     }
 }
 
-fn hello() -> Hello {
+pub(super) fn hello() -> Hello {
     Hello { oldest: VERSION.into(), newest: VERSION.into(), ..Hello::default() }
 }
 
@@ -350,7 +389,7 @@ fn hello() -> Hello {
 pub(super) fn refused(body: &[u8]) -> Error {
     let text = String::from_utf8_lossy(body);
     let (rule, why) = text.split_once('\0').unwrap_or((&text, ""));
-    Error::Refused { rule: plain(rule), why: plain(why) }
+    Error::Refused { rule: plain(rule).into(), why: plain(why).into() }
 }
 
 /// What a body of [`kind::FAULT`] says.

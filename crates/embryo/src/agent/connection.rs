@@ -56,8 +56,20 @@ pub(super) enum Unsent {
 /// A request under way. Dropping it leaves nobody to take the answer: a child that it starts is killed.
 #[derive(Debug)]
 pub(super) struct Ticket<'a> {
-    pub(super) connection: &'a Connection,
+    connection: &'a Connection,
     pub(super) request: u64,
+    sent: bool,
+}
+
+impl<'a> Ticket<'a> {
+    pub(super) fn new(connection: &'a Connection, request: u64) -> Self {
+        Self { connection, request, sent: false }
+    }
+
+    /// The agent will answer.
+    pub(super) fn sent(&mut self) {
+        self.sent = true;
+    }
 }
 
 impl<'a> Question<'a> {
@@ -79,10 +91,14 @@ impl Connection {
         self.socket.as_fd()
     }
 
-    /// The socket alone, if nothing is owed to anybody.
-    pub(super) fn into_socket(self) -> Result<OwnedFd, Self> {
-        let idle = self.state().is_idle();
-        if idle { Ok(self.socket) } else { Err(self) }
+    /// Whether nothing is owed to anybody.
+    pub(super) fn is_idle(&self) -> bool {
+        self.state().is_idle()
+    }
+
+    /// The socket alone.
+    pub(super) fn into_socket(self) -> OwnedFd {
+        self.socket
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -110,18 +126,16 @@ impl Connection {
             None if !state.stopping => request(state).map(Ok),
             broken => Some(Err(broken.clone().unwrap_or_else(stopping))),
         });
-        let ticket = match wait {
-            Waited::Found(Ok(request)) => Ticket { connection: self, request },
+        let mut ticket = match wait {
+            Waited::Found(Ok(request)) => Ticket::new(self, request),
             Waited::Found(Err(broken)) | Waited::Broken(broken) => {
                 return Err(Unsent::Broken(broken));
             }
             Waited::Late => return Err(Unsent::Late),
         };
-        let sent = self.send_as(ticket.request, question, deadline);
-        if sent.is_err() {
-            self.state().forget(ticket.request);
-        }
-        sent.map(|()| ticket)
+        self.send_as(ticket.request, question, deadline)?;
+        ticket.sent();
+        Ok(ticket)
     }
 
     fn send_as(
@@ -360,6 +374,12 @@ impl Connection {
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         let mut state = self.connection.state();
+        if !self.sent {
+            // There is room for another one.
+            state.forget(self.request);
+            self.connection.tell_others(&mut state);
+            return;
+        }
         state.abandon(self.request);
         if !state.unwanted.is_empty() {
             self.connection.tell_others(&mut state);

@@ -121,9 +121,11 @@ impl State {
         self.last_request
     }
 
-    /// Whether another request may be sent.
+    /// Whether another request may be sent: what has been answered is not under way, whether somebody has taken
+    /// the answer or not.
     pub(super) fn has_room(&self) -> bool {
-        self.requests.len() < self.in_flight_max
+        let under_way = |request: &&Request| !matches!(request, Request::Answered(_));
+        self.requests.values().filter(under_way).count() < self.in_flight_max
     }
 
     /// It was not sent.

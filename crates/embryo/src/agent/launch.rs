@@ -101,7 +101,7 @@ impl<'a> Message<'a> {
         Ok(message)
     }
 
-    fn move_to_memfd(&mut self, agent: &Agent) -> Result<(), Error> {
+    pub(super) fn move_to_memfd(&mut self, agent: &Agent) -> Result<(), Error> {
         let made = seeded::sealed(c"embryo:plan", self.plan, MemfdFlags::empty());
         let error = |errno: SysErrno| {
             let errno = Errno::from_raw_os_error(errno.number().into());
@@ -109,6 +109,11 @@ impl<'a> Message<'a> {
         };
         self.memfd = Some(made.map_err(error)?);
         self.few_enough(agent)
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(super) fn is_inline(&self) -> bool {
+        self.memfd.is_none()
     }
 
     fn few_enough(&self, agent: &Agent) -> Result<(), Error> {

@@ -15,7 +15,6 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::Arc;
-use std::task::Waker;
 use std::time::{Duration, Instant};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -88,7 +87,7 @@ impl Remote {
     fn told(&mut self, pidfd: BorrowedFd<'_>, told: &Told) -> Result<Ended, Error> {
         self.time_was_over = told.flags & flags::TIME_IS_OVER != 0;
         if told.flags & flags::UNKNOWN != 0 {
-            return self.from_kernel(pidfd);
+            return self.as_the_kernel_says(pidfd);
         }
         let status = ExitStatus::from_raw(told.ended.status.get());
         let usage = (told.flags & flags::USAGE != 0).then(|| told.ended.usage.into());
@@ -96,7 +95,7 @@ impl Remote {
     }
 
     /// What the pidfd itself still tells.
-    fn from_kernel(&self, pidfd: BorrowedFd<'_>) -> Result<Ended, Error> {
+    fn as_the_kernel_says(&self, pidfd: BorrowedFd<'_>) -> Result<Ended, Error> {
         let gone = "its agent has gone, or did not learn of its end";
         reaped_status(pidfd)
             .map(|status| Ended { status, usage: None })
@@ -117,7 +116,7 @@ impl Remote {
         let grace = Some(Instant::now() + GRACE);
         match self.connection.wait_for(grace, |state| state.ended(self.request)) {
             Waited::Found(told) => self.told(pidfd, &told).map(Some),
-            _ => self.from_kernel(pidfd).map(Some),
+            _ => self.as_the_kernel_says(pidfd).map(Some),
         }
     }
 }
@@ -137,6 +136,15 @@ impl Elsewhere for Remote {
 
     fn signal(&self, pidfd: BorrowedFd<'_>, signal: i32) -> Result<(), Error> {
         let what = "sending a signal";
+        // The agent is asked to send what there is alone.
+        if !(1..=64).contains(&signal) {
+            let errno = match signal {
+                0 if !wait_dead(pidfd, Duration::ZERO) => return Ok(()),
+                0 => Errno::SRCH,
+                _ => Errno::INVAL,
+            };
+            return Err(Error::io(what)(errno.into()));
+        }
         let body = wire::Signal {
             child: self.child.into(),
             signal: signal.cast_unsigned().into(),
@@ -181,13 +189,25 @@ impl Elsewhere for Remote {
         self.time_was_over
     }
 
+    #[cfg(feature = "tokio")]
     fn socket(&self) -> BorrowedFd<'_> {
         self.connection.socket()
     }
 
-    #[cfg_attr(not(feature = "tokio"), expect(unused_variables, reason = "nobody polls"))]
-    fn wake(&self, waker: &Waker) {
-        #[cfg(feature = "tokio")]
-        self.connection.state().wake(waker);
+    #[cfg(feature = "tokio")]
+    fn poll_look(
+        &mut self,
+        pidfd: BorrowedFd<'_>,
+        waker: &std::task::Waker,
+    ) -> Result<Option<Ended>, Error> {
+        let mut state = self.connection.drain();
+        if let Some(told) = state.ended(self.request) {
+            drop(state);
+            return self.told(pidfd, &told).map(Some);
+        }
+        let has_gone = state.stopping || state.broken.is_some();
+        state.wake(waker);
+        drop(state);
+        if has_gone { self.without_agent(pidfd, Some(Instant::now())) } else { Ok(None) }
     }
 }

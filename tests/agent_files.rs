@@ -1,0 +1,8 @@
+//! The agent waits for no file that a client chose, and believes none that a client can change.
+
+mod agent_files {
+    mod close;
+    mod facts;
+    mod fuse;
+    mod trusted;
+}
