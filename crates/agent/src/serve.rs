@@ -535,7 +535,7 @@ impl Server {
     fn serve(&mut self, id: u64, number: u64, request: Request<'_>, fds: Vec<OwnedFd>) {
         let greets = matches!(request, Request::Hello(_));
         if self.connections.get(&id).is_none_or(|connection| connection.welcomed == greets) {
-            self.dispose(id, fds);
+            self.dispose(self.uid_of(id), fds);
             return self.malformed(id, number, "hello comes first, and once");
         }
         let done = match request {
