@@ -16,7 +16,7 @@ mandate = "all"
 
 [mandates.all]
 peers = [{{}}]
-bounds = {{ uids = [0, 65534], gids = [0, 65534] }}
+bounds = {{ uids = [0, 65534], gids = [0, 65534], capabilities = "all" }}
 images = [{{ under = "/usr" }}]
 narrower = 1000000
 {numbers}

@@ -23,7 +23,7 @@ mandate = "nobody"
 
 [mandates.own]
 peers = [{}]
-bounds = { uids = [0], gids = [0] }
+bounds = { uids = [0], gids = [0], capabilities = "all" }
 images = [{ under = "/usr" }]
 
 [mandates.nobody]
@@ -179,7 +179,7 @@ fn frozen(own: bool) {
     let forced = format!("forced = {{ cgroup = {{ path = \"{path}\", own = {own} }} }}");
     let config = TWO.replace(
         "forced = { uid = 65534, gid = 65534, groups = [], no-new-privs = true }",
-        &format!("bounds = {{ uids = [0], gids = [0] }}\n{forced}"),
+        &format!("bounds = {{ uids = [0], gids = [0], capabilities = \"all\" }}\n{forced}"),
     );
     let victim = Victim::start_with(&config, &AgentOptions::default());
     let client = RawClient::connect(&victim.agent.dir().join("nobody"));
