@@ -45,7 +45,7 @@ fn the_documents_client_runs_programs() {
     let agent = RunningAgent::start(CONFIG);
     let client = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/agent/client.py");
     let run = |arguments: &[&str]| {
-        Command::new("python3").arg(&client).arg(agent.socket()).args(arguments).output()
+        Command::new("/usr/bin/python3").arg(&client).arg(agent.socket()).args(arguments).output()
     };
     let first = match run(&["/usr/bin/true"]) {
         Err(error) => skip!("there is no python3: {error}"),

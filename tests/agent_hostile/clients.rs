@@ -202,7 +202,7 @@ while True:
     let victim = Victim::start();
     let client = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/agent/client.py");
     for round in 0..10u64 {
-        let mut command = Command::new("python3");
+        let mut command = Command::new("/usr/bin/python3");
         command.args(["-c", script, client]).arg(victim.agent.socket());
         let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
         let Ok(mut child) = child else { embryo_tests::skip!("there is no python3") };

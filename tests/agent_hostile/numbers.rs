@@ -99,7 +99,7 @@ fn a_uid_that_is_used_again_has_the_counts_of_that_uid() {
     let run = |uid: u32| {
         let mut command = Command::new("setpriv");
         command.arg(format!("--reuid={uid}")).arg(format!("--regid={uid}")).arg("--clear-groups");
-        command.args(["python3", client]).arg(victim.agent.socket()).arg("/usr/bin/true");
+        command.args(["/usr/bin/python3", client]).arg(victim.agent.socket()).arg("/usr/bin/true");
         command.output()
     };
     // The client's file has to be within reach of that uid.

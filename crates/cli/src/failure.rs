@@ -145,7 +145,8 @@ impl From<embryo::Error> for Failure {
                 return Self::new(error.to_string()).with_status(CANNOT_EXECUTE);
             }
             embryo::Error::Agent(error) => {
-                let failure = Self::io(&format!("agent {}:", error.agent), &error.what, &error.source);
+                let failure =
+                    Self::io(&format!("agent {}:", error.agent), &error.what, &error.source);
                 return Self { hint: error.hint, ..failure };
             }
             other => return Self::new(other.to_string()),

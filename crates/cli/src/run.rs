@@ -86,6 +86,8 @@ fn described(args: &RunArgs, job: Job, document: Option<&Document>) -> Result<La
     let file = job.clone();
     let mut job = job;
     overlay(args, &mut job)?;
+    // What is passed on by habit a mandate would have to list.
+    job.env.clear |= args.agent.is_some();
     let looking = args.explain || args.save.is_some();
     let described = described_by(&job, looking);
     let described = described.map_err(|error| match document {

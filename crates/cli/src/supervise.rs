@@ -51,7 +51,8 @@ fn leaders_alone(signal: i32) -> bool {
 fn is_closed(agent: &Agent) -> bool {
     let mut fds = [PollFd::new(agent, PollFlags::RDHUP)];
     let polled = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
-    polled.is_ok() && fds[0].revents().intersects(PollFlags::HUP | PollFlags::RDHUP | PollFlags::ERR)
+    polled.is_ok()
+        && fds[0].revents().intersects(PollFlags::HUP | PollFlags::RDHUP | PollFlags::ERR)
 }
 
 /// A running child and what is done for it.

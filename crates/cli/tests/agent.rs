@@ -14,13 +14,8 @@ use support::daemon::{Daemon, config};
 use support::{PATIENCE, embryo, shell};
 
 fn seqpacket() -> OwnedFd {
-    rustix::net::socket_with(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )
-    .unwrap()
+    rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .unwrap()
 }
 
 /// Whether somebody listens at a path.
@@ -38,7 +33,8 @@ fn file(text: &str) -> (tempfile::TempDir, String) {
 
 #[test]
 fn a_mistake_points_to_its_line_and_key() {
-    let whole = "[[listen]]\npath = '/x'\nmode = '0600'\nmandate = 'a'\n[mandates.a]\nimages = []\n";
+    let whole =
+        "[[listen]]\npath = '/x'\nmode = '0600'\nmandate = 'a'\n[mandates.a]\nimages = []\n";
     for (from, to, at, expect) in [
         ("images", "imges", "6:1", "unknown key `imges` (hint: the nearest known one is `images`)"),
         ("'a'", "'b'", "4:11", "there is no mandate `b`"),
@@ -63,7 +59,10 @@ fn a_mistake_points_to_its_line_and_key() {
         let (line, column) = at.split_once(':').unwrap();
         let first = &said["mistakes"][0];
         assert_eq!(said["valid"], false);
-        assert_eq!((first["line"].to_string(), first["column"].to_string()), (line.into(), column.into()));
+        assert_eq!(
+            (first["line"].to_string(), first["column"].to_string()),
+            (line.into(), column.into())
+        );
         // And the daemon itself says the same.
         let ran = embryo(&["agent", "run", "--config", &name]);
         assert_eq!(ran.code, Some(1), "{ran:?}");

@@ -48,6 +48,9 @@ impl Bounds {
                 PathRule::written(path, below)
             }
         };
+        let directory = |path: &PathBuf| {
+            if file { PathRule::place(path) } else { PathRule::written(path, true) }
+        };
         let uids = whose.list(&source.uids, &Vec::new()).map(|l| IdSet::of(l, whose.users()));
         let gids = whose.list(&source.gids, &Vec::new()).map(|l| IdSet::of(l, whose.groups()));
         let limits = whose.list(&source.limits, &BTreeMap::new()).map(limits_of);
@@ -59,7 +62,7 @@ impl Bounds {
             .map(|kinds| kinds.iter().fold(Namespaces::empty(), |all, kind| all | kind.flag()));
         let directories = whose
             .list(&source.directories, &Vec::new())
-            .map(|list| list.iter().map(|at| path(at, true, Kind::Directory)).collect());
+            .map(|list| list.iter().map(|at| directory(at)).collect());
         let roots = whose
             .list(&source.roots, &Vec::new())
             .map(|list| list.iter().map(|at| path(at, false, Kind::Directory)).collect());

@@ -3,9 +3,11 @@
 //! Only cgroup file systems are ever walked in, which answer at once. It must never go by a path that somebody
 //! says a handle has.
 
+use super::paths::plain;
 use crate::files::trusted::Status;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstatfs, openat2};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -29,20 +31,28 @@ impl Group {
     /// name: what a client names is looked up below the one place where it cannot wait.
     pub(crate) fn open(path: &Path, anywhere: bool) -> Result<Self, String> {
         let wrong = |what: &dyn std::fmt::Display| format!("{}: {what}", path.display());
+        if plain(path.as_os_str().as_bytes()).is_none() {
+            return Err(wrong(&"it is not an absolute path without . and .."));
+        }
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let how = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         let open = |at: BorrowedFd<'_>, path: &Path, more| {
             openat2(at, path, flags, Mode::empty(), how | more).map_err(|errno| wrong(&errno))
         };
-        let handle = match path.strip_prefix(ROOT) {
-            Ok(below) => {
-                let root = open(CWD, Path::new(ROOT), ResolveFlags::empty())?;
-                let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV;
-                let below = if below.as_os_str().is_empty() { Path::new(".") } else { below };
-                open(root.as_fd(), below, beneath)?
-            }
+        let below_root = |below: &Path| {
+            let root = open(CWD, Path::new(ROOT), ResolveFlags::empty())?;
+            let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV;
+            let below = if below.as_os_str().is_empty() { Path::new(".") } else { below };
+            open(root.as_fd(), below, beneath)
+        };
+        let found = match path.strip_prefix(ROOT) {
+            Ok(below) => below_root(below),
+            Err(_) => Err(wrong(&format_args!("it is not below {ROOT}"))),
+        };
+        let handle = match found {
+            // Where both versions are mounted, the second may be at a place below the first.
             Err(_) if anywhere => open(CWD, path, ResolveFlags::empty())?,
-            Err(_) => return Err(wrong(&format_args!("it is not below {ROOT}"))),
+            found => found?,
         };
         let kind = fstatfs(&handle).map_err(|errno| wrong(&errno))?;
         #[allow(clippy::unnecessary_cast, reason = "its type is another on other machines")]

@@ -8,17 +8,16 @@ use super::bounds::{Limits, limits_of};
 use super::cgroups::Group;
 use super::compile::{Whose, Wrong};
 use super::ids::{one, single};
-use super::paths::plain;
+use super::paths::{open_any_owner, plain};
 use super::work::{By, Item, Variable, Work};
 use super::{Grant, Refusal, environment, refusal};
-use crate::files::trusted::Directory;
 use embryo::agent::mandate::{Filter, Forced, ForcedCgroup};
 use embryo::{
     Architecture, CapSet, CgroupOp, ConfineOp, FilterFlags, Landlock, LandlockFlags, NamespaceOp,
     Namespaces, Op, OpCode, Policy, PrivilegeOp, limits,
 };
 use std::ffi::CString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -180,6 +179,12 @@ impl Force {
     }
 
     fn apply_ids<'a>(&'a self, work: &mut Work<'a>) -> Result<(), Refusal> {
+        let ids = self.uid.is_some() || self.gid.is_some() || self.groups.is_some();
+        if ids && work.has_user_namespace() {
+            // The client says which number the agent's own uid has in there.
+            let why = "the plan has a user namespace of its own, in which ids are other ones";
+            return Err(refusal("forced.uid", why));
+        }
         if let Some(list) = self.groups.as_deref() {
             let same = |op: &Op<'_>| matches!(op, Op::Groups { .. });
             let op = Op::Groups { list };
@@ -360,7 +365,5 @@ fn directory(path: &Path, whose: Whose) -> Result<Place, String> {
     if whose == Whose::Client {
         return CString::new(bytes).map(Place::Written).map_err(|error| error.to_string());
     }
-    let opened = Directory::open(path, &[]).map_err(|error| error.to_string())?;
-    let handle = rustix::io::fcntl_dupfd_cloexec(opened.as_fd(), 3);
-    handle.map(|fd| Place::Opened(Arc::new(fd))).map_err(|error| error.to_string())
+    open_any_owner(path).map(|fd| Place::Opened(Arc::new(fd)))
 }

@@ -20,6 +20,9 @@ use std::path::Path;
 /// Directories of a search list in which something is looked for, at most.
 const LOOKED_UP_MAX: usize = 64;
 
+/// What it is worth in steps to compare a path with a rule.
+const RULE_STEPS: u64 = 32;
+
 /// One rule.
 #[derive(Debug)]
 pub(crate) struct Rule {
@@ -162,6 +165,9 @@ fn rules_for<'a>(work: &Work<'a>, path: &Path) -> Result<Vec<&'a Rule>, Refusal>
     for level in &work.held.levels {
         let Some(list) = &level.images else { continue };
         let fits = |rule: &&Rule| rule.path().is_some_and(|rule| rule.fits(path));
+        work.steps
+            .take(RULE_STEPS.saturating_mul(list.len() as u64))
+            .map_err(|_| args_refused(Unfit::TooLong))?;
         let rule = list.iter().find(fits).ok_or_else(|| {
             refusal("images", format!("no rule of {} fits {}", level.name, path.display()))
         })?;
@@ -183,15 +189,10 @@ fn by_path(work: &mut Work<'_>, bytes: &[u8]) -> Result<Resolved, Refusal> {
 }
 
 fn by_name(work: &mut Work<'_>, name: &[u8], search: &[u8]) -> Result<Resolved, Refusal> {
-    let mut looked_up = 0;
-    for directory in search.split(|byte| *byte == b':') {
+    for directory in search.split(|byte| *byte == b':').take(LOOKED_UP_MAX) {
         let candidate = [directory, b"/", name].concat();
         let Some(path) = plain(&candidate) else { continue };
         let Ok(rules) = rules_for(work, path) else { continue };
-        looked_up += 1;
-        if looked_up > LOOKED_UP_MAX {
-            break;
-        }
         match open(work, &rules, path)? {
             Ok(found) => return run(work, &rules, path, found),
             Err(Untrusted {

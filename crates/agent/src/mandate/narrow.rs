@@ -21,6 +21,9 @@ pub fn narrow(held: &Held, json: &[u8]) -> Result<Arc<Compiled>, Refusal> {
         let why = format!("it has {} bytes, and at most {MANDATE_BYTES_MAX}", json.len());
         return Err(refusal("mandate", why));
     }
+    if json.trim_ascii_start().first() != Some(&b'{') {
+        return Err(refusal("mandate", "it is no JSON object"));
+    }
     let source: Mandate =
         serde_json::from_slice(json).map_err(|error| refusal("mandate", error.to_string()))?;
     let name = held.levels.first().map_or("", |level| level.name.as_str());

@@ -4,10 +4,14 @@
 //! narrower mandate it is text: what the path leads to is found by the rule of the named mandate, which follows no
 //! link, so the text says where it is. It must never look up a path that no rule of every level fits.
 
-use crate::files::trusted::{Directory, Found, Reason, Untrusted};
+use crate::files::filesystem::{FileSystem, Mounts};
+use crate::files::trusted::{Directory, Found, Reason, Status, Untrusted};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 /// A path, or one with all that is below it.
 #[derive(Debug)]
@@ -17,11 +21,15 @@ pub(crate) struct PathRule {
     opened: Option<Opened>,
 }
 
-/// Where the path leads: a directory, or a name in one.
+/// Where the path leads.
 #[derive(Debug)]
-struct Opened {
-    directory: Directory,
-    name: Option<OsString>,
+enum Opened {
+    /// To a directory that is trusted.
+    Directory(Directory),
+    /// To something in one.
+    Name(Directory, OsString),
+    /// To a directory of anybody's.
+    Place(OwnedFd),
 }
 
 /// What is looked for.
@@ -48,6 +56,13 @@ impl PathRule {
         Ok(rule)
     }
 
+    /// A directory of the agent's file that may be anybody's, since it only becomes where a child is.
+    pub(crate) fn place(path: &Path) -> Result<Self, String> {
+        let mut rule = Self::written(path, true)?;
+        rule.opened = Some(Opened::Place(open_any_owner(path)?));
+        Ok(rule)
+    }
+
     /// One of a client, which stays text.
     pub(crate) fn written(path: &Path, below: bool) -> Result<Self, String> {
         match plain(path.as_os_str().as_bytes()) {
@@ -68,10 +83,13 @@ impl PathRule {
 
     /// Opens what the rule speaks of at this path; `None` for a rule that is text.
     pub(crate) fn open(&self, path: &Path, kind: Kind) -> Option<Result<Found, Untrusted>> {
-        let Opened { directory, name } = self.opened.as_ref()?;
-        let below = match (name, path.strip_prefix(&self.path)) {
-            (Some(name), Ok(rest)) if rest.as_os_str().is_empty() => Path::new(name),
-            (None, Ok(rest)) => rest,
+        let opened = self.opened.as_ref()?;
+        let (directory, below) = match (opened, path.strip_prefix(&self.path)) {
+            (Opened::Directory(directory), Ok(rest)) => (directory, rest),
+            (Opened::Name(directory, name), Ok(rest)) if rest.as_os_str().is_empty() => {
+                (directory, Path::new(name))
+            }
+            (Opened::Place(place), Ok(rest)) => return Some(find(place, rest, path)),
             _ => {
                 let error = Untrusted { path: path.to_owned(), reason: Reason::NotBelow };
                 return Some(Err(error));
@@ -95,27 +113,73 @@ pub(crate) fn plain(bytes: &[u8]) -> Option<&Path> {
 }
 
 fn open(path: &Path, owners: &[u32], kind: Kind) -> Result<Opened, Untrusted> {
-    let in_parent = || {
-        let (Some(parent), Some(Component::Normal(name))) =
-            (path.parent(), path.components().next_back())
-        else {
-            return Err(Untrusted { path: path.to_owned(), reason: Reason::NotFile });
-        };
-        let directory = Directory::open(parent, owners)?;
-        let found = if kind == Kind::File {
-            directory.file(Path::new(name))
-        } else {
-            directory.any(Path::new(name))
-        };
-        found.map(|_| Opened { directory, name: Some(name.to_owned()) })
-    };
-    match Directory::open(path, owners) {
-        Ok(directory) => Ok(Opened { directory, name: None }),
-        Err(Untrusted { reason: Reason::NotDirectory, .. }) if kind != Kind::Directory => {
-            in_parent()
-        }
-        Err(error) => Err(error),
+    if kind == Kind::File {
+        return open_in_parent(path, owners, kind);
     }
+    match Directory::open(path, owners) {
+        Err(Untrusted { reason: Reason::NotDirectory, .. }) if kind == Kind::Any => {
+            open_in_parent(path, owners, kind)
+        }
+        opened => opened.map(Opened::Directory),
+    }
+}
+
+fn open_in_parent(path: &Path, owners: &[u32], kind: Kind) -> Result<Opened, Untrusted> {
+    let (parent, name) = last(path)?;
+    let directory = Directory::open(parent, owners)?;
+    match kind {
+        Kind::File => directory.file(Path::new(name))?,
+        _ => directory.any(Path::new(name))?,
+    };
+    Ok(Opened::Name(directory, name.to_owned()))
+}
+
+fn last(path: &Path) -> Result<(&Path, &OsStr), Untrusted> {
+    let wrong = || Untrusted { path: path.to_owned(), reason: Reason::NotFile };
+    Ok((path.parent().ok_or_else(wrong)?, path.file_name().ok_or_else(wrong)?))
+}
+
+/// Opens a directory that may be anybody's, in one that is trusted.
+pub(crate) fn open_any_owner(path: &Path) -> Result<OwnedFd, String> {
+    let wrong = |reason| Untrusted { path: path.to_owned(), reason }.to_string();
+    if path == Path::new("/") {
+        return open_directory(CWD, path, ResolveFlags::empty()).map_err(wrong);
+    }
+    let (parent, name) = last(path).map_err(|error| error.to_string())?;
+    let parent = Directory::open(parent, &[]).map_err(|error| error.to_string())?;
+    let place = open_directory(parent.as_fd(), Path::new(name), ResolveFlags::empty());
+    let place = place.map_err(wrong)?;
+    let errno = |errno| wrong(Reason::Errno(errno));
+    let status = Status::of(place.as_fd()).map_err(errno)?;
+    let mounts = Mounts::read();
+    let mounts =
+        mounts.map_err(|error| errno(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
+    match mounts.of_id(status.mount) {
+        FileSystem::Local(_) => Ok(place),
+        other => Err(wrong(Reason::FileSystem(other))),
+    }
+}
+
+/// A directory below a place: whoever can change what is there chooses among the directories below it, which are
+/// all allowed, and no link and no mount leads elsewhere.
+fn find(place: &OwnedFd, below: &Path, path: &Path) -> Result<Found, Untrusted> {
+    let wrong = |reason| Untrusted { path: path.to_owned(), reason };
+    let below = if below.as_os_str().is_empty() { Path::new(".") } else { below };
+    let more = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV;
+    let handle = open_directory(place.as_fd(), below, more).map_err(wrong)?;
+    let status = Status::of(handle.as_fd()).map_err(|errno| wrong(Reason::Errno(errno)))?;
+    Ok(Found { handle, status })
+}
+
+fn open_directory(at: BorrowedFd<'_>, name: &Path, more: ResolveFlags) -> Result<OwnedFd, Reason> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let how = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | more;
+    openat2(at, name, flags, Mode::empty(), how).map_err(|errno| match errno {
+        Errno::LOOP => Reason::Link,
+        Errno::XDEV => Reason::Mount,
+        Errno::NOTDIR => Reason::NotDirectory,
+        errno => Reason::Errno(errno),
+    })
 }
 
 #[cfg(test)]

@@ -25,8 +25,9 @@ impl Steps {
         Self(Cell::new(STEPS_MAX))
     }
 
-    fn take(&self) -> Result<(), TooLong> {
-        self.0.set(self.0.get().checked_sub(1).ok_or(TooLong)?);
+    /// Takes one, or as many as something else is worth that a client makes the agent do.
+    pub(crate) fn take(&self, count: u64) -> Result<(), TooLong> {
+        self.0.set(self.0.get().checked_sub(count).ok_or(TooLong)?);
         Ok(())
     }
 }
@@ -47,7 +48,7 @@ impl Pattern {
         let (mut at, mut in_text) = (0, 0);
         let mut star: Option<(usize, usize)> = None;
         loop {
-            steps.take()?;
+            steps.take(1)?;
             match (self.0.get(at), text.get(in_text)) {
                 (Some(b'*'), _) => {
                     at += 1;

@@ -2,7 +2,12 @@
 //!
 //! The agent is a made-up one, so the tests say the same whoever runs them.
 
+mod documents;
+mod forced;
+mod levels;
+mod property;
 mod rules;
+mod starts;
 
 use super::{Compiled, Grant, Held, Host, Judged, Refusal, judge, narrow};
 use crate::peer::Peer;
@@ -27,16 +32,42 @@ pub(super) fn peer(uid: u32) -> Peer {
     Peer { pid: 7, uid, gid: uid, groups: vec![uid, 50], cgroup: None, pidfd: None }
 }
 
-/// A connection of uid 1000 under a mandate in TOML.
+/// What mandates here have where a test says nothing else.
+const BASE: &str = r#"
+images = [{ path = "/usr/bin/true" }]
+narrower = 3
+[bounds]
+uids = ["0-2000"]
+gids = ["0-2000"]
+capabilities = "all"
+"#;
+
+/// A connection of uid 1000 under a mandate in TOML, laid over [`BASE`].
 pub(super) fn held(mandate: &str) -> Held {
     held_on(root(), 1000, mandate)
 }
 
 pub(super) fn held_on(host: Host, uid: u32, mandate: &str) -> Held {
-    let source: Mandate = toml::from_str(mandate).expect(mandate);
-    let named = Compiled::named_on(host, "test", &source)
+    let named = Compiled::named_on(host, "test", &over_base(mandate))
         .unwrap_or_else(|wrong| panic!("{wrong:?} in {mandate}"));
     Held { levels: vec![Arc::new(named)], accounts: Vec::new(), peer: Arc::new(peer(uid)) }
+}
+
+pub(super) fn over_base(mandate: &str) -> Mandate {
+    let mut base: toml::Table = toml::from_str(BASE).expect("TOML");
+    lay(&mut base, toml::from_str(mandate).expect(mandate));
+    base.try_into().expect(mandate)
+}
+
+fn lay(below: &mut toml::Table, above: toml::Table) {
+    for (key, value) in above {
+        match (below.get_mut(&key), value) {
+            (Some(toml::Value::Table(below)), toml::Value::Table(above)) => lay(below, above),
+            (_, value) => {
+                below.insert(key, value);
+            }
+        }
+    }
 }
 
 /// The same narrowed once more.
@@ -49,25 +80,23 @@ pub(super) fn narrowed(held: &Held, mandate: &str) -> Result<Held, Refusal> {
 }
 
 /// A plan that keeps all and starts /usr/bin/true.
-pub(super) fn plain(fill: impl FnOnce(&mut PlanBuilder)) -> Plan {
+pub(super) fn plan(fill: impl FnOnce(&mut PlanBuilder)) -> Plan {
+    keeping(Keep::SESSION | Keep::UMASK | Keep::CWD, fill)
+}
+
+/// A plan that keeps this much, which `fill` says the rest of.
+pub(super) fn keeping(keep: Keep, fill: impl FnOnce(&mut PlanBuilder)) -> Plan {
+    started(keep, |plan| {
+        fill(plan);
+        plan.op(&Op::ExecPath { path: c"/usr/bin/true", flags: ExecFlags::empty() }).arg("true");
+    })
+}
+
+/// The same with a start of its own.
+pub(super) fn started(keep: Keep, fill: impl FnOnce(&mut PlanBuilder)) -> Plan {
     let mut plan = Plan::builder();
-    plan.keep(Keep::SESSION | Keep::UMASK | Keep::CWD);
-    with(&mut plan, fill)
-}
-
-/// A plan with nothing kept.
-pub(super) fn bare(fill: impl FnOnce(&mut PlanBuilder)) -> Plan {
-    with(&mut Plan::builder(), fill)
-}
-
-fn with(plan: &mut PlanBuilder, fill: impl FnOnce(&mut PlanBuilder)) -> Plan {
-    let before = format!("{plan:?}");
-    fill(plan);
-    let filled = format!("{plan:?}") != before && plan.build().is_ok();
-    if !filled {
-        plan.op(&Op::ExecPath { path: c"/usr/bin/true", flags: ExecFlags::empty() });
-        plan.arg("true");
-    }
+    plan.keep(keep);
+    fill(&mut plan);
     plan.build().unwrap_or_else(|error| panic!("{error}: {plan:?}"))
 }
 
@@ -86,11 +115,12 @@ pub(super) fn judged(
         let origin = judged.origin[index];
         if origin != u32::MAX && !op.is_start() {
             let theirs = plan.as_plan().op(origin).expect("an index of the client's");
-            assert_eq!(op.code().place().first, theirs.code().place().first, "{op:?} {theirs:?}");
+            assert_eq!(op.code().place(), theirs.code().place(), "{op:?} {theirs:?}");
         }
     }
     for (index, grant) in judged.grants.iter().enumerate() {
-        assert_eq!(matches!(grant, Grant::Client(_)), index < grants.len());
+        let theirs = matches!(grant, Grant::Client(at) if *at as usize == index);
+        assert_eq!(theirs, index < grants.len(), "the client's slots come first");
     }
     Ok(judged)
 }

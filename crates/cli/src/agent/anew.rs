@@ -7,7 +7,7 @@ use crate::failure::Failure;
 use clap::ValueEnum;
 use embryo_agent::listen::{SocketNumbers, Sockets};
 use embryo_agent::log::Ring;
-use embryo_agent::serve::{Server, Staying, State};
+use embryo_agent::serve::{Server, State, Staying};
 use embryo_job::Callers;
 use rustix::fs::{Access, MemfdFlags};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

@@ -79,9 +79,8 @@ impl Daemon {
         warn(&doubts);
         let manager = manager()?;
         let listeners = sockets.open(&config).map_err(|error| Failure::new(error.to_string()))?;
-        let server =
-            Server::restored(&config, listeners, ring.clone(), state, &mut anew::take)
-                .map_err(|error| Failure::new(error.to_string()))?;
+        let server = Server::restored(&config, listeners, ring.clone(), state, &mut anew::take)
+            .map_err(|error| Failure::new(error.to_string()))?;
         if let Err(error) = sockets.settle(&config) {
             tracing::error!(%error, "the permissions of a socket are not those of the file");
         }
@@ -151,10 +150,13 @@ impl Daemon {
     }
 
     fn load(&mut self) -> Result<(), Vec<String>> {
-        let Loaded { config, doubts } = Config::load(&self.before.file).map_err(|error| match error {
-            ConfigError::Mistakes(mistakes) => mistakes.iter().map(ToString::to_string).collect(),
-            error @ ConfigError::Io { .. } => vec![error.to_string()],
-        })?;
+        let Loaded { config, doubts } =
+            Config::load(&self.before.file).map_err(|error| match error {
+                ConfigError::Mistakes(mistakes) => {
+                    mistakes.iter().map(ToString::to_string).collect()
+                }
+                error @ ConfigError::Io { .. } => vec![error.to_string()],
+            })?;
         if let Err(error) = self.take(&config) {
             // Those that were made for it go again.
             let _ = self.sockets.settle(&self.config);
@@ -197,8 +199,7 @@ fn start_log(args: &AgentRunArgs, ring: &Ring) -> Result<(), Failure> {
 }
 
 fn manager() -> Result<Manager, Failure> {
-    Manager::from_environment()
-        .map_err(|error| Failure::io("cannot use", "NOTIFY_SOCKET", &error))
+    Manager::from_environment().map_err(|error| Failure::io("cannot use", "NOTIFY_SOCKET", &error))
 }
 
 fn warn(doubts: &[embryo_job::DocumentError]) {

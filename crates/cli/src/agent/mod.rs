@@ -40,8 +40,6 @@ fn print_mistakes(error: ConfigError) -> Failure {
             mistakes.into_iter().for_each(|mistake| Failure::from(mistake).print());
             Failure::new("the file has mistakes").with_status(NO).reported()
         }
-        ConfigError::Io { path, source } => {
-            Failure::io("cannot read", path.display(), &source)
-        }
+        ConfigError::Io { path, source } => Failure::io("cannot read", path.display(), &source),
     }
 }

@@ -113,7 +113,8 @@ pub(crate) struct RunArgs {
     ///
     /// Without SOCKET, which another option or `--` has to follow then, it is the agent that the
     /// environment variable EMBRYO_AGENT names. The working directory, the umask and the session are the
-    /// agent's, or what its mandate says, unless options say otherwise. Paths are looked up where the agent
+    /// agent's, or what its mandate says, unless options say otherwise, and no variable is passed on
+    /// that --env does not name. Paths are looked up where the agent
     /// is. What it refuses is printed with the rule, and embryo exits with 126.
     #[arg(
         long,

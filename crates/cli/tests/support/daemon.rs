@@ -28,6 +28,11 @@ pub(crate) struct Manager {
 pub(crate) fn config(dir: &Path) -> String {
     let dir = dir.display();
     let uid = geteuid().as_raw();
+    // A child that is root would have capabilities, which the mandate does not list.
+    let forced = match uid {
+        0 => "[mandates.jobs.forced]\nuid = 65534\ngid = 65534\ngroups = []\n",
+        _ => "",
+    };
     format!(
         r#"
 [[listen]]
@@ -50,10 +55,11 @@ environment = ["*"]
 signals = ["TERM", "USR1", "HUP", "CONT"]
 
 [mandates.jobs.bounds]
-uids = ["0-4294967294"]
-gids = ["0-4294967294"]
+uids = [65534, {uid}]
+gids = ["0-65534"]
 directories = ["/"]
 
+{forced}
 [mandates.jobs.numbers]
 children = 8
 
@@ -124,7 +130,10 @@ impl Daemon {
     fn is_ready(&mut self) {
         let until = Instant::now() + PATIENCE;
         loop {
-            self.manager.socket.set_read_timeout(Some(std::time::Duration::from_millis(50))).unwrap();
+            self.manager
+                .socket
+                .set_read_timeout(Some(std::time::Duration::from_millis(50)))
+                .unwrap();
             let mut bytes = [0; 4096];
             match self.manager.socket.recv(&mut bytes) {
                 Ok(count) if String::from_utf8_lossy(&bytes[..count]).contains("READY=1") => return,

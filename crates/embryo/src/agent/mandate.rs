@@ -180,13 +180,15 @@ pub struct Bounds {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespaces: Option<Vec<NamespaceKind>>,
     /// Directories that may become the working directory, with those below them. Looked up without symbolic
-    /// links, under the conditions of an image's path.
+    /// links, and not across mounts below them; they may be anybody's, in a directory that is trusted as
+    /// that of an image is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub directories: Option<Vec<PathBuf>>,
-    /// Directories that may become the root.
+    /// Directories that may become the root, under the conditions of an image's path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub roots: Option<Vec<PathBuf>>,
-    /// What may be bound into a new root from outside, with what is below it.
+    /// What may be bound into a new root from outside, with what is below it, under the conditions of an
+    /// image's path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sources: Option<Vec<Source>>,
     /// Capabilities that a child may have or keep.
