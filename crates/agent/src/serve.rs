@@ -548,11 +548,16 @@ impl Server {
     }
 
     fn serve(&mut self, id: u64, number: u64, request: Request<'_>, fds: Vec<OwnedFd>) {
+        let greets = matches!(request, Request::Hello(_));
+        if self.connections.get(&id).is_none_or(|connection| connection.welcomed == greets) {
+            self.dispose(self.uid_of(id), fds);
+            return self.malformed(id, number, "hello comes first, and once");
+        }
         let done = match request {
             Request::Spawn { timeout_ms, plan } => {
                 return self.spawn(id, number, timeout_ms, plan, fds);
             }
-            Request::Hello(hello) => self.hello(id, number, hello),
+            Request::Hello(hello) => return self.hello(id, number, hello),
             Request::Signal { child, signal } => self.signal(id, number, child, signal),
             Request::Kill { child } => self.kill(id, number, child),
             Request::Usage { child } => self.usage(id, number, child),
