@@ -22,6 +22,7 @@ mod pattern;
 mod work;
 
 use crate::account::AccountId;
+use crate::files::facts::Known;
 use crate::peer::Peer;
 use embryo::agent::mandate::Lifetime;
 use embryo::{Plan, PlanView};
@@ -106,7 +107,7 @@ fn refusal(rule: impl Into<String>, why: impl Into<String>) -> Refusal {
     Refusal { rule: rule.into(), why: why.into() }
 }
 
-/// Judges a plan.
+/// Judges a plan, with what is known of this machine's file systems.
 ///
 /// # Errors
 /// The first rule that forbids it.
@@ -114,6 +115,7 @@ pub fn judge(
     held: &Held,
     plan: &PlanView<'_>,
     grants: &[BorrowedFd<'_>],
+    known: &mut Known,
 ) -> Result<Judged, Refusal> {
     let named = held.levels.last().ok_or_else(|| refusal("mandate", "there is none"))?;
     check_size(held, plan, grants.len())?;
@@ -125,7 +127,8 @@ pub fn judge(
         level.forced.apply(&mut work)?;
         credentials::check(level, &work)?;
     }
-    let resolved = images::resolve(&mut work)?;
+    work.finish();
+    let resolved = images::resolve(&mut work, known)?;
     Ok(Judged {
         plan: work.build()?,
         origin: work.ops.iter().map(|item| item.origin).collect(),
