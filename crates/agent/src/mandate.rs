@@ -103,8 +103,19 @@ pub struct Judged {
     pub cgroup: Option<Arc<embryo::agent::mandate::ForcedCgroup>>,
 }
 
+/// Bytes of what is told of a client's own words, at most.
+const TOLD_MAX: usize = 512;
+
 fn refusal(rule: impl Into<String>, why: impl Into<String>) -> Refusal {
-    Refusal { rule: rule.into(), why: why.into() }
+    Refusal { rule: rule.into(), why: shortened(why.into()) }
+}
+
+fn shortened(mut text: String) -> String {
+    if text.len() > TOLD_MAX {
+        text.truncate(text.floor_char_boundary(TOLD_MAX));
+        text.push('…');
+    }
+    text
 }
 
 /// Judges a plan, with what is known of this machine's file systems.
@@ -134,7 +145,7 @@ pub fn judge(
         origin: work.ops.iter().map(|item| item.origin).collect(),
         grants: work.slots,
         image: resolved.image,
-        program: resolved.program,
+        program: shortened(resolved.program),
         time: held
             .levels
             .iter()

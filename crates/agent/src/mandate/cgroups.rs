@@ -31,14 +31,17 @@ impl Group {
         if plain(path.as_os_str().as_bytes()).is_none() {
             return Err(wrong(&"it is not an absolute path without . and .."));
         }
-        let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV;
-        let handle = match path.strip_prefix(ROOT) {
-            Ok(below) => {
-                let root = open(CWD, Path::new(ROOT), ResolveFlags::empty());
-                let below = if below.as_os_str().is_empty() { Path::new(".") } else { below };
-                root.and_then(|root| open(root.as_fd(), below, beneath))
-            }
-            Err(_) if anywhere => open(CWD, path, ResolveFlags::empty()),
+        let below_root = |below: &Path| {
+            let root = open(CWD, Path::new(ROOT), ResolveFlags::empty())?;
+            let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV;
+            let below = if below.as_os_str().is_empty() { Path::new(".") } else { below };
+            open(root.as_fd(), below, beneath)
+        };
+        let handle = match path.strip_prefix(ROOT).map(below_root) {
+            Ok(Ok(handle)) => Ok(handle),
+            // Where both versions are mounted, the second may be at a place below the first.
+            _ if anywhere => open(CWD, path, ResolveFlags::empty()),
+            Ok(refused) => refused,
             Err(_) => return Err(wrong(&format_args!("it is not below {ROOT}"))),
         };
         let handle = handle.map_err(|errno| wrong(&errno))?;

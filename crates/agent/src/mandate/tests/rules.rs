@@ -303,6 +303,11 @@ fn an_environment_is_what_is_listed() {
             }
         }
     }
+    let long = "x".repeat(100_000);
+    let long = plan(|plan| {
+        plan.env_string(&long);
+    });
+    assert!(judged(&held, &long, &[]).expect_err("no name").why.len() < 600);
     let exact = super::held("environment = ['LD_PRELOAD']");
     let plan = plan(|plan| {
         plan.env("LD_PRELOAD", "x");
