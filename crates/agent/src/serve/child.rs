@@ -3,10 +3,12 @@
 use super::Server;
 use super::state::Remembered;
 use crate::account::Charge;
+use crate::files::cgroup::Own;
 use crate::mandate::{Held, Judged};
 use embryo::Process;
 use embryo::agent::mandate::Lifetime;
 use embryo::agent::wire::{self, flags, kind};
+use rustix::event::epoll;
 use std::os::fd::BorrowedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::time::Instant;
@@ -28,6 +30,8 @@ pub(super) struct Child {
     pub(super) deadline: Option<Instant>,
     pub(super) lifetime: Lifetime,
     pub(super) charge: Charge,
+    /// The one that was made for it.
+    pub(super) cgroup: Option<Own>,
     pub(super) time_is_over: bool,
 }
 
@@ -39,6 +43,7 @@ impl Child {
         request: u64,
         judged: &Judged,
         charge: Charge,
+        cgroup: Option<Own>,
     ) -> Self {
         let since = Instant::now();
         Self {
@@ -52,6 +57,7 @@ impl Child {
             deadline: judged.time.and_then(|time| since.checked_add(time)),
             lifetime: judged.lifetime,
             charge,
+            cgroup,
             time_is_over: false,
         }
     }
@@ -64,7 +70,7 @@ impl Child {
         remembered: Remembered,
     ) -> Self {
         let Remembered { request, program, mandate, client_uid, since, .. } = remembered;
-        let Remembered { lifetime, accounts, time_is_over, .. } = remembered;
+        let Remembered { lifetime, accounts, cgroup, time_is_over, .. } = remembered;
         let charge = Charge::again(accounts);
         Self {
             process,
@@ -77,6 +83,7 @@ impl Child {
             deadline,
             lifetime,
             charge,
+            cgroup,
             time_is_over,
         }
     }
@@ -87,6 +94,12 @@ impl Child {
 
     /// Kills it and its family.
     pub(super) fn kill(&mut self) -> Result<(), embryo::Error> {
+        if let Some(own) = &self.cgroup {
+            // Whoever has left it, or is not in it yet, is killed below.
+            if let Err(error) = own.kill() {
+                tracing::error!(%error, "a cgroup cannot be killed");
+            }
+        }
         self.process.kill()
     }
 
@@ -127,6 +140,8 @@ impl Server {
             Err(_) => (flags::UNKNOWN, 0),
         };
         let Some(child) = self.children.remove(&number) else { return };
+        // The client has a copy of the handle, which would be told of without end.
+        let _ = epoll::delete(&self.epoll, child.pidfd());
         if let Some(deadline) = child.deadline {
             self.deadlines.remove(&(deadline, number));
         }
@@ -139,6 +154,9 @@ impl Server {
             reserved: 0.into(),
             usage: usage.unwrap_or_default().into(),
         };
+        if let Some(own) = child.cgroup {
+            self.groups.end(own);
+        }
         let pid = child.process.id();
         tracing::info!(child = number, pid, status, "ended");
         self.accounts.give_back(child.charge, true);
@@ -162,6 +180,7 @@ impl Server {
     /// Lets those go that live on; their ends are told by their pidfds alone.
     pub(super) fn leave_children(&mut self) {
         for (_, child) in self.children.drain() {
+            let _ = epoll::delete(&self.epoll, child.pidfd());
             child.process.detach();
         }
     }
