@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 /// A mounted file system with one file, [`Fuse::file`].
 pub(crate) struct Fuse {
@@ -56,6 +57,8 @@ impl Fuse {
         let flags = OFlags::RDWR | OFlags::CLOEXEC;
         let device = rustix::fs::open("/dev/fuse", flags, Mode::empty())
             .map_err(|errno| format!("/dev/fuse: {errno}"))?;
+        // A child of another test must not get a copy, which would keep the server's end open.
+        let device = rustix::io::fcntl_dupfd_cloexec(device, 600).map_err(|e| e.to_string())?;
         let dir = tempfile::tempdir().map_err(|error| error.to_string())?;
         let options =
             format!("fd={},rootmode=40000,user_id=0,group_id=0,allow_other\0", device.as_raw_fd());
@@ -101,17 +104,24 @@ impl Drop for Fuse {
     }
 }
 
-/// Serves until it is told to stop; the device is closed then.
+/// Serves until it is told to stop, or for as long as no test takes; the device is closed then, and whoever
+/// waits goes on.
 fn serve(mut device: File, stop: &OwnedFd, behaviour: &Behaviour) {
-    use rustix::event::{PollFd, PollFlags, poll};
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let until = Instant::now() + Duration::from_secs(120);
     let mut request = vec![0u8; 1 << 17];
     loop {
         let mut fds = [
             PollFd::from_borrowed_fd(device.as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(stop.as_fd(), PollFlags::IN),
         ];
-        if poll(&mut fds, None).is_err() || !fds[1].revents().is_empty() {
+        let pause = Timespec { tv_sec: 5, tv_nsec: 0 };
+        let ready = poll(&mut fds, Some(&pause));
+        if ready.is_err() || !fds[1].revents().is_empty() || Instant::now() > until {
             return;
+        }
+        if fds[0].revents().is_empty() {
+            continue;
         }
         let Ok(len) = device.read(&mut request) else { return };
         if let Some(answer) = answer(&request[..len], behaviour) {

@@ -173,8 +173,10 @@ impl Answering {
 
     /// What it came to, if that is known now.
     pub(crate) fn look(&mut self, socket: BorrowedFd<'_>, pidfd: BorrowedFd<'_>) -> Option<End> {
+        let mut heard = false;
         // One that answers without end has no more time than another.
         while readable(socket, Instant::now()) && Instant::now() < self.deadline {
+            heard = true;
             match receive(socket) {
                 Some((ReplyKind::Entering, _, traced, [None, None])) if !self.entering => {
                     self.entering = true;
@@ -211,8 +213,13 @@ impl Answering {
                 None => return Some(self.ended(pidfd)),
             }
         }
+        let over = Instant::now() >= self.deadline;
+        if heard && !over {
+            // Whoever has just spoken is there, and its socket's end is most often about to come.
+            return None;
+        }
         self.patience *= 2;
-        if Instant::now() >= self.deadline {
+        if over {
             let handle = self.moves.handle(pidfd);
             kill(handle);
             wait_dead(handle, GRACE + Duration::from_secs(1));

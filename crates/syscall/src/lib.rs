@@ -36,6 +36,7 @@ mod seccomp;
 mod signal;
 mod standing;
 mod timer;
+mod verity;
 
 pub use clone::{
     ChildEntry, CloneArgs, CloneFlags, Cloned, Sibling, StackSpan, clone_call, clone3_call,
@@ -85,6 +86,7 @@ pub use standing::{
     may_look_into, pidfd_cgroup, priorities, sched_get_affinity, session_keyring, tell,
 };
 pub use timer::Deadline;
+pub use verity::{VerityDigest, measure_verity};
 
 /// What a call answers: a value, or the errno.
 pub type Result<T> = core::result::Result<T, Errno>;

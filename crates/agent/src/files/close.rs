@@ -207,7 +207,7 @@ fn start_worker(shared: &Arc<Shared>, state: &mut State) {
 }
 
 /// A thread that no signal is handled in: those of the process are the serving thread's.
-fn start(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+pub(super) fn start(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
     // Signals 32 and 33 are libc's own.
     const MASK: u64 = embryo_syscall::ALL_SIGNALS & !(0b11 << 31);
     let old = embryo_syscall::set_mask(MASK);

@@ -7,6 +7,7 @@ use crate::mandate::{Held, Judged};
 use embryo::Process;
 use embryo::agent::mandate::Lifetime;
 use embryo::agent::wire::{self, flags, kind};
+use rustix::event::epoll;
 use std::os::fd::BorrowedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::time::Instant;
@@ -127,6 +128,8 @@ impl Server {
             Err(_) => (flags::UNKNOWN, 0),
         };
         let Some(child) = self.children.remove(&number) else { return };
+        // The client has a copy of the handle, which would be told of without end.
+        let _ = epoll::delete(&self.epoll, child.pidfd());
         if let Some(deadline) = child.deadline {
             self.deadlines.remove(&(deadline, number));
         }
@@ -162,6 +165,7 @@ impl Server {
     /// Lets those go that live on; their ends are told by their pidfds alone.
     pub(super) fn leave_children(&mut self) {
         for (_, child) in self.children.drain() {
+            let _ = epoll::delete(&self.epoll, child.pidfd());
             child.process.detach();
         }
     }
