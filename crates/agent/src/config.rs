@@ -145,7 +145,7 @@ impl Config {
     pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
         let bytes = read(path).map_err(|source| ConfigError::Io { path: path.into(), source })?;
         let mut loaded = Self::parse(&path.to_string_lossy(), bytes)?;
-        if let Some(who) = doubts::writers(path, &[]) {
+        if let Some(who) = doubts::writers(path) {
             let message = format!("{who} can write this file, and so do all that the agent can");
             let file = TomlFile::new(path.to_string_lossy(), Vec::new());
             loaded.doubts.extend(file.map(|file| file.mistake::<&str>(&[], message, None)));
@@ -162,7 +162,8 @@ impl Config {
         let file = TomlFile::new(name, bytes).map_err(one)?;
         let config: Self = file.read().map_err(one)?;
         let show = |remark: Remark| file.mistake(&remark.keys, remark.message, remark.hint);
-        let mistakes: Vec<_> = config.mistakes().into_iter().map(show).collect();
+        let mut mistakes: Vec<_> = config.mistakes().into_iter().map(show).collect();
+        mistakes.sort_by_key(DocumentError::at);
         if !mistakes.is_empty() {
             return Err(ConfigError::Mistakes(mistakes));
         }

@@ -6,6 +6,7 @@
 mod answer;
 mod child;
 mod connection;
+mod groups;
 mod launch;
 mod listing;
 mod requests;
@@ -15,6 +16,7 @@ mod state;
 use crate::account::Accounts;
 use crate::config::{Config, Settings};
 use crate::files::close::{Closer, OUTSTANDING_MAX};
+use crate::files::digest::Copier;
 use crate::files::facts::{Facts, Known};
 use crate::listen::Listener;
 use crate::log::Ring;
@@ -25,6 +27,7 @@ use child::Child;
 use connection::{Connection, Incoming, Interest, Sent, turn_away};
 use embryo::Hatchery;
 use embryo::agent::wire::{self, MESSAGE_BYTES_MAX, kind};
+use groups::Groups;
 use launch::Launch;
 pub use state::{State, Staying};
 
@@ -111,6 +114,8 @@ pub struct Server {
     watched: Option<(u32, OwnedFd)>,
     accounts: Accounts,
     closer: Closer,
+    copier: Copier,
+    groups: Groups,
     known: Known,
     connections: HashMap<u64, Connection>,
     /// Those whose socket was full for a reason that epoll does not tell.
@@ -206,6 +211,9 @@ impl Server {
         let hatchery = make_hatchery(&settings)?;
         raise_limit();
         let known = Known::new().map_err(Error::io("looking at the mounts"))?;
+        let closer = Closer::new();
+        let copier = Copier::of_this_program(closer.clone())
+            .map_err(Error::io("opening the agent's own program"))?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(Error::io("epoll"))?;
         let signals = Signals::take().map_err(Error::io("signal handlers"))?;
         let mut server = Self {
@@ -218,7 +226,9 @@ impl Server {
             hatchery,
             watched: None,
             accounts: Accounts::default(),
-            closer: Closer::new(),
+            closer,
+            copier,
+            groups: Groups::default(),
             known,
             connections: HashMap::new(),
             stalled: BTreeSet::new(),
@@ -310,7 +320,10 @@ impl Server {
             child.end_with_agent();
         }
         let until = Instant::now() + patience;
-        while self.children.values().any(|child| !child.lives_on()) && Instant::now() < until {
+        let ending = |server: &Self| {
+            server.groups.has_going() || server.children.values().any(|child| !child.lives_on())
+        };
+        while ending(self) && Instant::now() < until {
             let _ = self.run(Some(REST.min(until.saturating_duration_since(Instant::now()))));
         }
         self.leave_children();
@@ -357,6 +370,7 @@ impl Server {
         // Nobody says when what pauses a connection has passed, other than its own answers.
         let stalled =
             !self.stalled.is_empty() || !self.waiting.is_empty() || !self.paused.is_empty();
+        let stalled = stalled || self.groups.has_going();
         let waiting = self.waiting.front().and_then(|id| self.launches.get(id)?.next_look());
         let stalled = stalled.then_some(rest);
         let times = [until, deadline, self.resting_until, stalled, waiting];
@@ -385,6 +399,7 @@ impl Server {
         if !self.waiting.is_empty() {
             self.embryos_ready();
         }
+        self.groups.try_again();
         for id in std::mem::take(&mut self.stalled) {
             self.flush(id);
         }
@@ -533,11 +548,16 @@ impl Server {
     }
 
     fn serve(&mut self, id: u64, number: u64, request: Request<'_>, fds: Vec<OwnedFd>) {
+        let greets = matches!(request, Request::Hello(_));
+        if self.connections.get(&id).is_none_or(|connection| connection.welcomed == greets) {
+            self.dispose(self.uid_of(id), fds);
+            return self.malformed(id, number, "hello comes first, and once");
+        }
         let done = match request {
             Request::Spawn { timeout_ms, plan } => {
                 return self.spawn(id, number, timeout_ms, plan, fds);
             }
-            Request::Hello(hello) => self.hello(id, number, hello),
+            Request::Hello(hello) => return self.hello(id, number, hello),
             Request::Signal { child, signal } => self.signal(id, number, child, signal),
             Request::Kill { child } => self.kill(id, number, child),
             Request::Usage { child } => self.usage(id, number, child),

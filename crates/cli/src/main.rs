@@ -30,6 +30,9 @@ use failure::Failure;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if embryo_agent::files::digest::is_copier() {
+        embryo_agent::files::digest::copier_main();
+    }
     // The standard library ignores SIGPIPE before main, which would make writing to a pager that
     // was left an error; what is ignored here also decides what the child may keep ignored.
     let _ = embryo_syscall::set_disposition(watch::SIGPIPE, embryo_syscall::Disposition::Default);

@@ -12,6 +12,7 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
 };
+use std::fmt;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -27,7 +28,6 @@ pub struct RawClient {
 }
 
 /// One message of the agent's.
-#[derive(Debug)]
 pub struct Message {
     /// Its head.
     pub head: Head,
@@ -218,6 +218,18 @@ impl RawClient {
         let ended: Ended = ended.read();
         assert_eq!(ended.child, started.child);
         ended.status.get()
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Head { kind, request, flags, body_len, .. } = self.head;
+        write!(f, "kind {kind:#x}, request {request}, flags {flags:#x}, {body_len} bytes")?;
+        write!(f, ", {} descriptors", self.fds.len())?;
+        if self.head.kind == kind::REFUSED || self.head.kind == kind::FAULT {
+            write!(f, ", {:?}: {:?}", self.rule().unwrap_or("fault"), self.words())?;
+        }
+        Ok(())
     }
 }
 

@@ -202,6 +202,19 @@ impl AsFd for Parent {
 }
 
 impl Own {
+    /// One that was made before this program was replaced by itself.
+    ///
+    /// # Errors
+    /// As [`Parent::open`]; it is not there any more.
+    pub fn again(path: &Path) -> Result<Self, CgroupError> {
+        let gone = || failed(format!("opening {}", path.display()), Errno::NOENT);
+        let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(gone)?.to_owned();
+        let parent = Parent::open(path.parent().ok_or_else(gone)?)?;
+        let dir = open_dir(parent.dir.as_fd(), &name)
+            .map_err(|errno| failed(format!("opening {}", path.display()), errno))?;
+        Ok(Self { parent: parent.dir, dir, name, path: path.to_owned() })
+    }
+
     /// Its path.
     #[must_use]
     pub fn path(&self) -> &Path {

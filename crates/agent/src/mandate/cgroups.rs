@@ -39,15 +39,20 @@ impl Group {
         let open = |at: BorrowedFd<'_>, path: &Path, more| {
             openat2(at, path, flags, Mode::empty(), how | more).map_err(|errno| wrong(&errno))
         };
-        let handle = match path.strip_prefix(ROOT) {
-            Ok(below) => {
-                let root = open(CWD, Path::new(ROOT), ResolveFlags::empty())?;
-                let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV;
-                let below = if below.as_os_str().is_empty() { Path::new(".") } else { below };
-                open(root.as_fd(), below, beneath)?
-            }
+        let below_root = |below: &Path| {
+            let root = open(CWD, Path::new(ROOT), ResolveFlags::empty())?;
+            let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV;
+            let below = if below.as_os_str().is_empty() { Path::new(".") } else { below };
+            open(root.as_fd(), below, beneath)
+        };
+        let found = match path.strip_prefix(ROOT) {
+            Ok(below) => below_root(below),
+            Err(_) => Err(wrong(&format_args!("it is not below {ROOT}"))),
+        };
+        let handle = match found {
+            // Where both versions are mounted, the second may be at a place below the first.
             Err(_) if anywhere => open(CWD, path, ResolveFlags::empty())?,
-            Err(_) => return Err(wrong(&format_args!("it is not below {ROOT}"))),
+            found => found?,
         };
         let kind = fstatfs(&handle).map_err(|errno| wrong(&errno))?;
         #[allow(clippy::unnecessary_cast, reason = "its type is another on other machines")]

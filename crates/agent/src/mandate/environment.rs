@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 /// `GLIBC_TUNABLES` and the `MALLOC_` names are of the same kind. The second makes a shell, perl, python or ruby
 /// read a file or code before its script: bash(1), dash(1) (`ENV`), zsh(1), perlrun(1), python(1), ruby(1), node(1).
 /// The third decides what is found when a name is looked up, by any of them.
-const WRITTEN_OUT: &[&str] = &[
+pub(crate) const WRITTEN_OUT: &[&str] = &[
     "GCONV_PATH",
     "GETCONF_DIR",
     "GLIBC_TUNABLES",
@@ -54,7 +54,7 @@ const WRITTEN_OUT: &[&str] = &[
 ];
 
 /// What such names begin with: the loader's, malloc(3)'s, and functions that bash(1) takes from the environment.
-const WRITTEN_OUT_FROM: &[&str] = &["LD_", "DYLD_", "MALLOC_", "BASH_FUNC_"];
+pub(crate) const WRITTEN_OUT_FROM: &[&str] = &["LD_", "DYLD_", "MALLOC_", "BASH_FUNC_"];
 
 /// Names of environment strings.
 #[derive(Debug, Default)]

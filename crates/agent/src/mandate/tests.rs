@@ -2,6 +2,7 @@
 //!
 //! The agent is a made-up one, so the tests say the same whoever runs them.
 
+mod documents;
 mod forced;
 mod levels;
 mod property;

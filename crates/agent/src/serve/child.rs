@@ -3,6 +3,7 @@
 use super::Server;
 use super::state::Remembered;
 use crate::account::Charge;
+use crate::files::cgroup::Own;
 use crate::mandate::{Held, Judged};
 use embryo::Process;
 use embryo::agent::mandate::Lifetime;
@@ -29,6 +30,8 @@ pub(super) struct Child {
     pub(super) deadline: Option<Instant>,
     pub(super) lifetime: Lifetime,
     pub(super) charge: Charge,
+    /// The one that was made for it.
+    pub(super) cgroup: Option<Own>,
     pub(super) time_is_over: bool,
 }
 
@@ -40,6 +43,7 @@ impl Child {
         request: u64,
         judged: &Judged,
         charge: Charge,
+        cgroup: Option<Own>,
     ) -> Self {
         let since = Instant::now();
         Self {
@@ -53,6 +57,7 @@ impl Child {
             deadline: judged.time.and_then(|time| since.checked_add(time)),
             lifetime: judged.lifetime,
             charge,
+            cgroup,
             time_is_over: false,
         }
     }
@@ -65,7 +70,7 @@ impl Child {
         remembered: Remembered,
     ) -> Self {
         let Remembered { request, program, mandate, client_uid, since, .. } = remembered;
-        let Remembered { lifetime, accounts, time_is_over, .. } = remembered;
+        let Remembered { lifetime, accounts, cgroup, time_is_over, .. } = remembered;
         let charge = Charge::again(accounts);
         Self {
             process,
@@ -78,6 +83,7 @@ impl Child {
             deadline,
             lifetime,
             charge,
+            cgroup,
             time_is_over,
         }
     }
@@ -88,6 +94,12 @@ impl Child {
 
     /// Kills it and its family.
     pub(super) fn kill(&mut self) -> Result<(), embryo::Error> {
+        if let Some(own) = &self.cgroup {
+            // Whoever has left it, or is not in it yet, is killed below.
+            if let Err(error) = own.kill() {
+                tracing::error!(%error, "a cgroup cannot be killed");
+            }
+        }
         self.process.kill()
     }
 
@@ -142,6 +154,9 @@ impl Server {
             reserved: 0.into(),
             usage: usage.unwrap_or_default().into(),
         };
+        if let Some(own) = child.cgroup {
+            self.groups.end(own);
+        }
         let pid = child.process.id();
         tracing::info!(child = number, pid, status, "ended");
         self.accounts.give_back(child.charge, true);

@@ -19,6 +19,8 @@ pub(super) struct Connection {
     /// Of a narrower one, that which it was made from.
     pub(super) parent: Option<u64>,
     pub(super) since: Instant,
+    /// Whether it has said which versions it speaks.
+    pub(super) welcomed: bool,
     /// Spawns that have not been answered.
     pub(super) in_flight: usize,
     /// Its children that run.
@@ -75,6 +77,7 @@ impl Connection {
             held,
             parent,
             since: Instant::now(),
+            welcomed: false,
             in_flight: 0,
             children: BTreeSet::new(),
             started: 0,

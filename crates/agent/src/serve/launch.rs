@@ -6,7 +6,10 @@
 use super::child::Child;
 use super::{Server, Token, answer};
 use crate::account::Charge;
-use crate::mandate::{Grant, Judged, Refusal};
+use crate::files::cgroup::Own;
+use crate::files::digest::Copying;
+use crate::files::facts::Facts;
+use crate::mandate::{Grant, Image, Judged, Refusal};
 use embryo::agent::wire::{self, kind};
 use embryo::{Error, Launching, Process, SpawnOptions};
 use rustix::event::epoll;
@@ -25,6 +28,9 @@ pub(super) struct Launch {
     judged: Judged,
     /// What the client sent along.
     grants: Vec<OwnedFd>,
+    /// The copy that is its image, if it is one.
+    image: Option<OwnedFd>,
+    cgroup: Option<Own>,
     charge: Charge,
     deadline: Instant,
     stage: Stage,
@@ -32,6 +38,8 @@ pub(super) struct Launch {
 
 #[derive(Debug)]
 enum Stage {
+    /// Its image is being copied.
+    Copying(Copying),
     /// It waits for an embryo.
     Waiting,
     /// An embryo has the plan.
@@ -43,7 +51,7 @@ impl Launch {
     pub(super) fn next_look(&self) -> Option<Instant> {
         match &self.stage {
             Stage::Flying(launching) => Some(launching.next_look()),
-            Stage::Waiting => Some(self.deadline),
+            Stage::Copying(_) | Stage::Waiting => Some(self.deadline),
         }
     }
 
@@ -52,7 +60,8 @@ impl Launch {
         let slot = |grant| match grant {
             &Grant::Client(index) => self.grants.get(index as usize).map(AsFd::as_fd),
             Grant::Ours(fd) => Some(fd.as_fd()),
-            Grant::Image | Grant::Cgroup => None,
+            Grant::Image => self.image.as_ref().map(AsFd::as_fd),
+            Grant::Cgroup => self.cgroup.as_ref().map(AsFd::as_fd),
         };
         self.judged.grants.iter().map(slot).collect()
     }
@@ -93,15 +102,107 @@ impl Server {
         let most = self.settings.launch_timeout_ms;
         let timeout = if timeout_ms == 0 { most } else { timeout_ms.min(most) };
         let deadline = Instant::now() + Duration::from_millis(timeout.into());
-        let stage = Stage::Waiting;
-        let launch =
-            Launch { connection: id, uid, request, judged, grants: fds, charge, deadline, stage };
+        let launch = Launch {
+            connection: id,
+            uid,
+            request,
+            judged,
+            grants: fds,
+            image: None,
+            cgroup: None,
+            charge,
+            deadline,
+            stage: Stage::Waiting,
+        };
         let number = self.number();
         self.launches.insert(number, launch);
+        self.prepare(number);
+    }
+
+    /// Does what is to be done before the launch: the image is copied, the cgroup made.
+    fn prepare(&mut self, number: u64) {
+        let Some(launch) = self.launches.get_mut(&number) else { return };
+        if let Image::Copy { grant, .. } = &launch.judged.image
+            && launch.image.is_none()
+        {
+            let source = launch.grants.get(*grant as usize).map(OwnedFd::try_clone);
+            let Some(Ok(source)) = source else {
+                return self.cannot(number, "no descriptor is free for the image");
+            };
+            let facts = Facts::of(source.as_fd(), &mut self.known);
+            let most = self.settings.copy_bytes_max;
+            let copying = self.copier.start(source, &facts, launch.uid, most, launch.deadline);
+            match copying {
+                Ok(copying) => {
+                    let token = Token::Launch(number).encode();
+                    let _ = epoll::add(&self.epoll, &copying, token, epoll::EventFlags::IN);
+                    launch.stage = Stage::Copying(copying);
+                    self.flying.insert(number);
+                }
+                Err(error) => self.cannot(number, &format!("the image: {error}")),
+            }
+            return;
+        }
+        if let Some(group) = &launch.judged.cgroup
+            && launch.cgroup.is_none()
+        {
+            match self.groups.make(group) {
+                Ok(own) => launch.cgroup = Some(own),
+                Err(error) => return self.cannot(number, &error.to_string()),
+            }
+        }
         // Those that came first go first.
         if !self.waiting.is_empty() || !self.send_plan(number) {
             self.waiting.push_back(number);
             self.watch_hatchery();
+        }
+    }
+
+    /// The copy of an image is there, or there is none.
+    fn copied(&mut self, number: u64) {
+        let Some(launch) = self.launches.get_mut(&number) else { return };
+        let Stage::Copying(copying) = &mut launch.stage else { return };
+        let outcome = match copying.take() {
+            Some(outcome) => outcome,
+            None if Instant::now() < launch.deadline => return,
+            None => return self.cannot(number, "the image: it could not be copied in time"),
+        };
+        let _ = epoll::delete(&self.epoll, &*copying);
+        self.flying.remove(&number);
+        launch.stage = Stage::Waiting;
+        let copy = match outcome {
+            Ok(copy) => copy,
+            Err(error) => return self.cannot(number, &format!("the image: {error}")),
+        };
+        let listed = matches!(&launch.judged.image,
+            Image::Copy { digests, .. } if digests.contains(&copy.sha256));
+        if listed {
+            launch.image = Some(copy.fd);
+            return self.prepare(number);
+        }
+        let digest: String = copy.sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+        let why = format!("the image's SHA-256 is {digest}, which is not listed");
+        if let Some(launch) = self.forget(number) {
+            let (id, request) = (launch.connection, launch.request);
+            self.bury(launch);
+            self.refuse(id, request, &Refusal { rule: "images".into(), why });
+        }
+    }
+
+    /// What has to be done before a launch cannot be done.
+    fn cannot(&mut self, number: u64, what: &str) {
+        const EIO: i32 = 5;
+        self.faulted(number, what, |_| (0, answer::own_fault(EIO, what)));
+    }
+
+    /// Settles what a launch leaves that has not become a child.
+    fn bury(&mut self, launch: Launch) {
+        self.accounts.give_back(launch.charge, false);
+        self.dispose(launch.uid, launch.grants);
+        // What flies is killed here.
+        drop(launch.stage);
+        if let Some(own) = launch.cgroup {
+            self.groups.end(own);
         }
     }
 
@@ -190,7 +291,11 @@ impl Server {
     /// Something was heard of a launch, or should have been.
     pub(super) fn look_at_launch(&mut self, number: u64) {
         let Some(launch) = self.launches.get_mut(&number) else { return };
-        let Stage::Flying(launching) = &mut launch.stage else { return };
+        let launching = match &mut launch.stage {
+            Stage::Flying(launching) => launching,
+            Stage::Copying(_) => return self.copied(number),
+            Stage::Waiting => return,
+        };
         match launching.try_wait() {
             Ok(None) => {}
             Ok(Some(process)) => self.started(number, process),
@@ -202,7 +307,7 @@ impl Server {
 
     fn started(&mut self, number: u64, process: Process) {
         let Some(launch) = self.forget(number) else { return };
-        let Launch { connection: id, request, judged, charge, .. } = launch;
+        let Launch { connection: id, request, judged, charge, cgroup, .. } = launch;
         let pid = process.id();
         let body = wire::Started {
             child: number.into(),
@@ -213,6 +318,7 @@ impl Server {
         {
             // Nobody would learn of its end.
             drop(kill_now(process));
+            cgroup.into_iter().for_each(|own| self.groups.end(own));
             self.accounts.give_back(charge, false);
             let text = answer::own_fault(12, &error.to_string());
             return self.tell(id, kind::FAULT, request, 0, &text, &[]);
@@ -226,7 +332,7 @@ impl Server {
         connection.children.insert(number);
         connection.started += 1;
         self.counts.started += 1;
-        let child = Child::new(process, (id, &connection.held), request, &judged, charge);
+        let child = Child::new(process, (id, &connection.held), request, &judged, charge, cgroup);
         if let Some(time) = child.deadline {
             self.deadlines.insert((time, number));
         }
@@ -242,36 +348,38 @@ impl Server {
 
     /// A launch has failed; always true: there is nothing left to wait for.
     fn fail(&mut self, number: u64, error: &Error) -> bool {
-        let Some(launch) = self.forget(number) else { return true };
-        let Launch { connection: id, uid, request, judged, charge, grants, .. } = launch;
-        self.accounts.give_back(charge, false);
-        self.dispose(uid, grants);
-        let program = &judged.program;
-        self.counts.faults += 1;
-        tracing::warn!(connection = id, request, program, %error, "not started");
-        let (flags, body) = match error.as_spawn() {
+        self.faulted(number, &error.to_string(), |judged| match error.as_spawn() {
             Some(error) => answer::fault(error, &judged.origin),
-            None => (0, answer::own_fault(error.raw_os_error().unwrap_or(0), &error.to_string())),
-        };
-        self.tell(id, kind::FAULT, request, flags, &body, &[]);
+            None => {
+                let errno = error.raw_os_error().unwrap_or(0);
+                (0, answer::own_fault(errno, &error.to_string()))
+            }
+        });
         true
+    }
+
+    /// Settles a launch that has failed, and tells of it.
+    fn faulted(&mut self, number: u64, error: &str, body: impl FnOnce(&Judged) -> (u32, Vec<u8>)) {
+        let Some(launch) = self.forget(number) else { return };
+        let (id, request, program) = (launch.connection, launch.request, &launch.judged.program);
+        self.counts.faults += 1;
+        tracing::warn!(connection = id, request, program, error, "not started");
+        let (flags, body) = body(&launch.judged);
+        self.bury(launch);
+        self.tell(id, kind::FAULT, request, flags, &body, &[]);
     }
 
     /// The agent executes itself, and what is under way cannot come along.
     pub(super) fn fail_for_restart(&mut self, number: u64) {
-        let what = "the agent restarts";
-        let again = std::io::Error::from(rustix::io::Errno::AGAIN);
         self.waiting.retain(|one| *one != number);
-        self.fail(number, &Error::Hatchery { what: what.to_owned(), source: again });
+        self.cannot(number, "the agent begins anew");
     }
 
     /// Nobody waits for this launch any more.
     pub(super) fn give_up(&mut self, number: u64) {
         let Some(launch) = self.forget(number) else { return };
         self.waiting.retain(|one| *one != number);
-        self.accounts.give_back(launch.charge, false);
-        self.dispose(launch.uid, launch.grants);
-        // What flies is killed when this is dropped.
+        self.bury(launch);
     }
 
     /// Takes a launch out of everything but the queue.

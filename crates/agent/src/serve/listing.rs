@@ -79,7 +79,7 @@ fn show_child(number: u64, child: &Child) -> operator::Child {
             Lifetime::LiveOn => "live-on",
         }
         .to_owned(),
-        cgroup: None,
+        cgroup: child.cgroup.as_ref().map(|own| own.path().display().to_string()),
         cpu_ms: used.map(|used| (used.user + used.system).as_millis() as u64),
         rss: field("VmRSS:").map(|kib| kib << 10),
     }

@@ -10,6 +10,7 @@ use super::connection::{Connection, Waiting};
 use super::{Counts, Error, Server, Token, elapsed_ms};
 use crate::account::{AccountId, Accounts, Saved};
 use crate::config::Config;
+use crate::files::cgroup::Own;
 use crate::listen::Listener;
 use crate::log::Ring;
 use crate::mandate::{Compiled, Held};
@@ -21,6 +22,7 @@ use rustix::io::FdFlags;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -63,7 +65,7 @@ struct PeerState {
     uid: u32,
     gid: u32,
     groups: Vec<u32>,
-    cgroup: Option<std::path::PathBuf>,
+    cgroup: Option<PathBuf>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -81,6 +83,7 @@ struct ChildState {
     left_ms: Option<u64>,
     lifetime: Lifetime,
     accounts: Vec<AccountId>,
+    cgroup: Option<PathBuf>,
     time_is_over: bool,
 }
 
@@ -257,6 +260,7 @@ pub(super) struct Remembered {
     pub(super) since: Instant,
     pub(super) lifetime: Lifetime,
     pub(super) accounts: Vec<AccountId>,
+    pub(super) cgroup: Option<Own>,
     pub(super) time_is_over: bool,
 }
 
@@ -270,6 +274,7 @@ impl From<ChildState> for Remembered {
             since: earlier(state.since_ms),
             lifetime: state.lifetime,
             accounts: state.accounts,
+            cgroup: state.cgroup.and_then(|path| cgroup_again(&path)),
             time_is_over: state.time_is_over,
         }
     }
@@ -324,6 +329,7 @@ impl ChildState {
             left_ms: child.deadline.map(|deadline| left(deadline).as_millis() as u64),
             lifetime: child.lifetime,
             accounts: child.charge.accounts.clone(),
+            cgroup: child.cgroup.as_ref().map(|own| own.path().to_owned()),
             time_is_over: child.time_is_over,
         })
     }
@@ -349,6 +355,11 @@ fn compile_again(
     let compiled = Arc::new(compiled.map_err(failed)?);
     done.insert(key, Arc::clone(&compiled));
     Ok(compiled)
+}
+
+fn cgroup_again(path: &Path) -> Option<Own> {
+    let own = Own::again(path);
+    own.inspect_err(|error| tracing::error!(%error, "a child's cgroup cannot be taken up")).ok()
 }
 
 /// A moment so long ago; the earliest there is, if there is none.
