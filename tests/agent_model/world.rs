@@ -465,7 +465,7 @@ impl World {
         self.settle()?;
         let left = || {
             let all = self.agent.descendants().into_values();
-            all.filter(|(name, state)| *state == 'Z' || name != "embryo").collect::<Vec<_>>()
+            all.filter(|(name, state)| *state == 'Z' || !name.starts_with("embryo")).collect::<Vec<_>>()
         };
         if !wait_for(PATIENCE, || left().is_empty()) {
             return Err(format!("processes are left: {:?}", left()));
