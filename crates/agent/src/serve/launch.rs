@@ -363,7 +363,9 @@ impl Server {
         let Some(launch) = self.forget(number) else { return };
         let (id, request, program) = (launch.connection, launch.request, &launch.judged.program);
         self.counts.faults += 1;
-        tracing::warn!(connection = id, request, program, error, "not started");
+        if self.throttle.admits(Instant::now()).is_some() {
+            tracing::warn!(connection = id, request, program, error, "not started");
+        }
         let (flags, body) = body(&launch.judged);
         self.bury(launch);
         self.tell(id, kind::FAULT, request, flags, &body, &[]);
