@@ -264,7 +264,14 @@ impl Server {
         match self.throttle.admits(Instant::now()) {
             Some(0) => tracing::warn!(connection = id, request, rule, why, "refused"),
             Some(others) => {
-                tracing::warn!(connection = id, request, rule, why, others, "refused, as others were");
+                tracing::warn!(
+                    connection = id,
+                    request,
+                    rule,
+                    why,
+                    others,
+                    "refused, as others were"
+                );
             }
             None => {}
         }
