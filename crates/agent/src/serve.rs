@@ -317,11 +317,14 @@ impl Server {
         for listener in std::mem::take(&mut self.listeners) {
             let _ = epoll::delete(&self.epoll, &listener.fd);
         }
+        // Nothing is read any more: who asked for a child now would have one that nobody ends.
+        self.draining = true;
         for id in self.connections.keys().copied().collect::<Vec<_>>() {
             self.tell(id, kind::STOPPING, 0, 0, &[], &[]);
+            self.look_for(id);
         }
-        for id in self.launches.keys().copied().collect::<Vec<_>>() {
-            self.give_up(id);
+        for number in self.launches.keys().copied().collect::<Vec<_>>() {
+            self.refuse_to_launch(number);
         }
         for child in self.children.values_mut() {
             child.end_with_agent();

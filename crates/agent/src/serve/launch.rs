@@ -384,6 +384,15 @@ impl Server {
         self.bury(launch);
     }
 
+    /// The agent stops, and this launch is not to be.
+    pub(super) fn refuse_to_launch(&mut self, number: u64) {
+        let Some(launch) = self.launches.get(&number) else { return };
+        let (id, request) = (launch.connection, launch.request);
+        self.give_up(number);
+        let why = "the agent takes no more requests".to_owned();
+        self.refuse(id, request, &Refusal { rule: "agent.stopping".into(), why });
+    }
+
     /// Takes a launch out of everything but the queue.
     fn forget(&mut self, number: u64) -> Option<Launch> {
         let launch = self.launches.remove(&number)?;
