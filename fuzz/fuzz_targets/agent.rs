@@ -7,6 +7,7 @@
 use embryo::RawPlan;
 use embryo::agent::mandate::Mandate;
 use embryo::agent::wire::{HEAD_LEN, Head, MESSAGE_BYTES_MAX, Spawn, kind};
+use embryo_agent::files::facts::Known;
 use embryo_agent::mandate::{Compiled, Held, Refusal, judge, may_signal, narrow};
 use embryo_agent::peer::Peer;
 use embryo_agent::request::{Request, parse};
@@ -15,7 +16,7 @@ use libfuzzer_sys::arbitrary::{self, Arbitrary, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// A packet that chance would hardly find: a head that fits.
 #[derive(Arbitrary, Debug)]
@@ -69,7 +70,8 @@ fn look_into(request: Request<'_>, held: &Held, fds: usize) {
             let Ok(plan) = RawPlan(plan).check() else { return };
             let null = File::open("/dev/null").expect("there is one");
             let grants: Vec<BorrowedFd<'_>> = vec![null.as_fd(); fds];
-            match judge(held, &plan, &grants) {
+            let mut known = known().lock().expect("nobody panics and goes on");
+            match judge(held, &plan, &grants, &mut known) {
                 Ok(judged) => {
                     let ops = judged.plan.as_plan().entries().len();
                     assert_eq!(judged.origin.len(), ops, "each op comes from somewhere");
@@ -95,6 +97,12 @@ fn look_into(request: Request<'_>, held: &Held, fds: usize) {
 fn say(refusal: &Refusal) {
     assert!(!refusal.rule.is_empty() && !refusal.why.is_empty(), "{refusal:?}");
     assert!(!refusal.rule.contains('\0'), "{refusal:?}");
+}
+
+/// What is known of this machine.
+fn known() -> &'static Mutex<Known> {
+    static KNOWN: OnceLock<Mutex<Known>> = OnceLock::new();
+    KNOWN.get_or_init(|| Mutex::new(Known::new().expect("what is mounted")))
 }
 
 /// What connections hold: one that may do much, and a narrower one of it.

@@ -3,7 +3,7 @@
 use crate::victim::{CONFIG, Victim, exit, serve_somebody, stay, with_slots};
 use embryo::agent::wire::{FDS_MAX, kind};
 use embryo_tests::agent::{AgentOptions, PATIENCE, RawClient, Reader};
-use embryo_tests::wait_for;
+use embryo_tests::{require_root, wait_for};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with, socketpair,
@@ -183,9 +183,12 @@ fn a_listening_socket_and_a_pidfd_are_grants_like_any() {
     victim.check();
 }
 
-/// A client that has too many descriptors on their way is stopped by the kernel, not by the agent.
+/// A client that has too many descriptors on their way is stopped by the kernel, not by the agent. The kernel counts
+/// them by uid, and lets pass who has CAP_SYS_RESOURCE: an agent without it that shares its uid with such a client is
+/// stopped as well, as is every other process of that uid.
 #[test]
 fn descriptors_on_their_way_are_the_clients_own_trouble() {
+    require_root!();
     let victim = Victim::start();
     let client = victim.client();
     let null = null();

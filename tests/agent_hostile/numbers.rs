@@ -18,6 +18,7 @@ mandate = "all"
 peers = [{{}}]
 bounds = {{ uids = [0, 65534], gids = [0, 65534], capabilities = "all" }}
 images = [{{ under = "/usr" }}]
+ops = ["put-fd"]
 narrower = 1000000
 {numbers}
 "#

@@ -29,7 +29,7 @@ fn race_time() -> Duration {
 enum Came {
     Ran(i32),
     Refused(String),
-    Failed,
+    Failed(String),
 }
 
 fn ask(client: &RawClient, request: u64, plan: &Plan, fds: &[std::os::fd::BorrowedFd<'_>]) -> Came {
@@ -41,7 +41,7 @@ fn ask(client: &RawClient, request: u64, plan: &Plan, fds: &[std::os::fd::Borrow
             Came::Ran(reader.want(client, request, kind::ENDED).read::<Ended>().status.get())
         }
         kind::REFUSED => Came::Refused(answer.rule().unwrap_or_default().to_owned()),
-        kind::FAULT => Came::Failed,
+        kind::FAULT => Came::Failed(answer.words()),
         other => panic!("{other:#x}"),
     }
 }

@@ -180,7 +180,7 @@ impl Drop for Cgroup {
 
 fn frozen(own: bool) {
     let Some(root) = unified() else { skip!("there is no cgroup v2") };
-    let cgroup = match Cgroup::new(&root, "embryo-test-frozen") {
+    let cgroup = match Cgroup::new(&root, &format!("embryo-test-frozen-{own}")) {
         Ok(cgroup) => cgroup,
         Err(error) => skip!("no cgroup can be made in {}: {error}", root.display()),
     };
@@ -190,10 +190,15 @@ fn frozen(own: bool) {
         "forced = { uid = 65534, gid = 65534, groups = [], no-new-privs = true }",
         &format!("bounds = {{ uids = [0], gids = [0], capabilities = \"all\" }}\n{forced}"),
     );
-    let victim = Victim::start_with(&config, &AgentOptions::default());
+    let mut victim = Victim::start_with(&config, &AgentOptions::default());
     let client = RawClient::connect(&victim.agent.dir().join("nobody"));
     client.hello();
     assert_eq!(client.run(1, exit(3).as_bytes(), &[]), 3 << 8);
+    // The handle below which it makes cgroups stays, from the first child on; this client does not.
+    drop(client);
+    victim.remember();
+    let client = RawClient::connect(&victim.agent.dir().join("nobody"));
+    client.hello();
     cgroup.freeze(true).expect("root may");
     let mut reader = Reader::default();
     for request in 10..18 {

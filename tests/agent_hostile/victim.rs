@@ -60,6 +60,11 @@ impl Victim {
         self.agent.client()
     }
 
+    /// Whatever it has now it may keep.
+    pub(crate) fn remember(&mut self) {
+        self.before = settled(&self.agent);
+    }
+
     /// It serves another client, and is as it was.
     #[track_caller]
     pub(crate) fn check(&self) {

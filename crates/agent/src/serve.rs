@@ -19,6 +19,7 @@ use crate::config::{Config, Settings};
 use crate::files::close::Closer;
 use crate::files::digest::Copier;
 use crate::files::facts::Known;
+use crate::files::low::Low;
 use crate::listen::Listener;
 use crate::log::Ring;
 use crate::mandate::{Compiled, Refusal};
@@ -112,6 +113,8 @@ pub struct Server {
     watched: Option<(u32, OwnedFd)>,
     accounts: Accounts,
     closer: Closer,
+    /// Keeps low numbers from what clients send.
+    _low: Low,
     copier: Copier,
     groups: Groups,
     known: Known,
@@ -208,6 +211,7 @@ impl Server {
         // Made before the limit rises, which children are not to inherit.
         let hatchery = make_hatchery(&settings)?;
         raise_limit();
+        let low = Low::take().map_err(Error::io("reserving descriptors"))?;
         let known = Known::new().map_err(Error::io("looking at the mounts"))?;
         let closer = Closer::new();
         let copier = Copier::of_this_program(closer.clone())
@@ -225,6 +229,7 @@ impl Server {
             watched: None,
             accounts: Accounts::default(),
             closer,
+            _low: low,
             copier,
             groups: Groups::default(),
             known,

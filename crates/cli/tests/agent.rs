@@ -380,3 +380,26 @@ fn an_agent_that_is_not_there_is_said_so() {
     assert!(line.contains("refused by the agent: operator"), "{line}");
     assert!(Path::new(&daemon.path("agent.sock")).exists() && geteuid().as_raw() < u32::MAX);
 }
+
+#[test]
+fn a_log_that_nobody_reads_holds_nothing_up() {
+    use rustix::io::ioctl_fionbio;
+    use std::io::Write;
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    ioctl_fionbio(&writer, true).unwrap();
+    while writer.write(&[b'x'; 512]).is_ok() {}
+    ioctl_fionbio(&writer, false).unwrap();
+    let dir = tempdir();
+    let text = config(dir.path());
+    let mut daemon = Daemon::start_in(dir, &text, &[], |command| {
+        command.stderr(writer);
+    });
+    assert_eq!(daemon.list()["connections"].as_array().unwrap().len(), 1);
+    daemon.signal(Signal::HUP);
+    daemon.manager.is_told("RELOADING=1");
+    // Nor does its end.
+    drop(reader);
+    daemon.signal(Signal::HUP);
+    daemon.manager.is_told("RELOADING=1");
+    assert_eq!(daemon.stop().code(), Some(0));
+}

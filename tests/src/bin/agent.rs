@@ -4,10 +4,14 @@
 //! which does the same and more, belongs to another package, where a test cannot have it built.
 
 use embryo_agent::config::{Config, ConfigError};
+use embryo_agent::files::digest::{copier_main, is_copier};
 use embryo_agent::listen::Sockets;
 use embryo_agent::log::{Format, Ring, start};
 use embryo_agent::serve::{Outcome, Server};
 use std::error::Error;
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tracing::level_filters::LevelFilter;
@@ -16,6 +20,9 @@ use tracing::level_filters::LevelFilter;
 const STOP: Duration = Duration::from_secs(20);
 
 fn main() -> Result<(), Box<dyn Error>> {
+    if is_copier() {
+        copier_main();
+    }
     let file = std::env::args_os().nth(1).map(PathBuf::from).ok_or("embryo-test-agent FILE")?;
     let mut sockets = Sockets::passed()?;
     let config = load(&file)?;
@@ -23,6 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     start(Format::Text, LevelFilter::DEBUG, &ring)?;
     let listeners = sockets.open(&config)?;
     let mut server = Server::new(&config, listeners, ring)?;
+    tell_of_descriptors(&file.with_file_name("descriptors"))?;
     loop {
         match server.run(None)? {
             Outcome::Reload => match load(&file) {
@@ -39,6 +47,26 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     sockets.remove();
     server.stop(STOP);
+    Ok(())
+}
+
+/// Tells whoever connects to this path what is open here. An agent is not dumpable, so that nobody but root can
+/// look from outside, its own uid least of all.
+fn tell_of_descriptors(path: &Path) -> std::io::Result<()> {
+    let listener = UnixListener::bind(path)?;
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            let own = Some(stream.as_raw_fd());
+            let entries = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+            let links: Vec<_> = entries
+                .filter(|entry| entry.file_name().to_str().and_then(|fd| fd.parse().ok()) != own)
+                .filter_map(|entry| std::fs::read_link(entry.path()).ok())
+                .filter(|link| !link.ends_with("fd"))
+                .map(|link| format!("{}\n", link.display()))
+                .collect();
+            let _ = stream.write_all(links.concat().as_bytes());
+        }
+    });
     Ok(())
 }
 

@@ -294,6 +294,9 @@ impl Server {
             }
         }
         self.accounts.disconnect(&connection.held.accounts);
+        let uid = connection.held.peer.uid;
+        // What it has sent and nobody has read goes with it.
+        self.closer.close_elsewhere(connection.into_socket(), uid);
     }
 
     /// Closes what a client has sent, which may take as long as it likes elsewhere.

@@ -86,6 +86,11 @@ impl Connection {
         }
     }
 
+    /// Only the socket. What waited to go out is the agent's own.
+    pub(super) fn into_socket(self) -> OwnedFd {
+        self.socket
+    }
+
     /// Whether a further request may be read.
     pub(super) fn is_open(&self) -> bool {
         self.waiting.is_empty() && self.in_flight < IN_FLIGHT_MAX

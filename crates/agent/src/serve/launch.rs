@@ -207,7 +207,7 @@ impl Server {
         }
     }
 
-    fn judge(&self, id: u64, bytes: &[u8], fds: &[OwnedFd]) -> Result<Judged, Refusal> {
+    fn judge(&mut self, id: u64, bytes: &[u8], fds: &[OwnedFd]) -> Result<Judged, Refusal> {
         let bad = |why: String| Refusal { rule: "plan".into(), why };
         let connection = self.connections.get(&id).ok_or_else(|| bad("nobody asks".into()))?;
         let plan = embryo::RawPlan(bytes).check().map_err(|error| bad(error.to_string()))?;
@@ -219,7 +219,7 @@ impl Server {
             return Err(Refusal { rule: "grants".into(), why });
         }
         let grants: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
-        crate::mandate::judge(&connection.held, &plan, &grants)
+        crate::mandate::judge(&connection.held, &plan, &grants, &mut self.known)
     }
 
     fn charge(&mut self, id: u64) -> Result<Charge, Refusal> {

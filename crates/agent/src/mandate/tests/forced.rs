@@ -47,7 +47,7 @@ fn what_is_forced_is_there_and_replaces_what_was_asked_for() {
                 plan.op(&Op::Rlimit { resource: 7, soft: 5, hard: 100 });
             },
             &[
-                Op::Rlimit { resource: 7, soft: 9, hard: 9 },
+                Op::Rlimit { resource: 7, soft: 5, hard: 9 },
                 Op::Rlimit { resource: 4, soft: 0, hard: 0 },
             ],
         ),
@@ -56,7 +56,14 @@ fn what_is_forced_is_there_and_replaces_what_was_asked_for() {
             |plan| {
                 plan.op(&Op::Nice { value: 9 });
             },
-            &[Op::Nice { value: 5 }, Op::OomScoreAdj { value: 7 }, Op::Umask { mode: 0o77 }],
+            &[Op::Nice { value: 9 }, Op::OomScoreAdj { value: 7 }, Op::Umask { mode: 0o77 }],
+        ),
+        (
+            "ops = ['nice', 'oom-score-adj']\nforced.nice = 5\nforced.oom-score-adj = 7",
+            |plan| {
+                plan.op(&Op::Nice { value: 1 }).op(&Op::OomScoreAdj { value: 1 });
+            },
+            &[Op::Nice { value: 5 }, Op::OomScoreAdj { value: 7 }],
         ),
         (
             "ops = ['unshare']\nbounds.namespaces = ['uts']\nforced.namespaces = ['net', 'pid']",
