@@ -148,7 +148,9 @@ fn worker(compiler: &str) -> Outcome {
     eprintln!("through the agent: {status}");
 
     let mut other = Command::new("/usr/bin/id");
-    for command in [other.agent(&agent), cc.arg("-fplugin=/tmp/plugin.so"), cc.env("LD_PRELOAD", "x")] {
+    for command in
+        [other.agent(&agent), cc.arg("-fplugin=/tmp/plugin.so"), cc.env("LD_PRELOAD", "x")]
+    {
         match command.status() {
             Err(Error::Refused { rule, why }) => eprintln!("refused by {rule}: {why}"),
             other => return Err(format!("it is {other:?}").into()),

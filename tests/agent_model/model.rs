@@ -215,7 +215,8 @@ impl Model {
             Program::Op => return Expected::Refused("ops"),
             _ => {}
         }
-        let lacks = |level: &Level| level.images.as_ref().is_some_and(|all| !all.contains(&program));
+        let lacks =
+            |level: &Level| level.images.as_ref().is_some_and(|all| !all.contains(&program));
         if levels.iter().any(lacks) {
             return Expected::Refused("images");
         }

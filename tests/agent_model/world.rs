@@ -47,7 +47,7 @@ struct World {
     children: BTreeMap<usize, Child>,
     next: usize,
     /// Descriptors of an agent of whom nobody wants anything.
-    idle: usize,
+    idle: u64,
 }
 
 /// Does all of it to a new agent, and says what was not as it should be.
@@ -71,12 +71,7 @@ pub(super) fn run(actions: &[Action]) -> Checked {
 }
 
 fn unlimited() -> Numbers {
-    Numbers {
-        children: None,
-        children_per_uid: None,
-        connections: None,
-        connections_per_uid: None,
-    }
+    Numbers { children: None, children_per_uid: None, connections: None, connections_per_uid: None }
 }
 
 fn config(model: &Model) -> String {
@@ -126,9 +121,9 @@ fn mandate(narrower: &Narrower) -> Mandate {
     };
     Mandate {
         images: narrower.images.as_ref().map(|all| all.iter().map(image).collect()),
-        signals: narrower.terminate.map(|may| {
-            may.then(|| SignalName::Text("TERM".to_owned())).into_iter().collect()
-        }),
+        signals: narrower
+            .terminate
+            .map(|may| may.then(|| SignalName::Text("TERM".to_owned())).into_iter().collect()),
         numbers: Counts {
             children: narrower.children,
             total: narrower.total,
@@ -230,21 +225,25 @@ impl World {
         let (clients, children) = (BTreeMap::new(), BTreeMap::new());
         let mut world = Self { agent, operator, model, clients, children, next: 1, idle: 0 };
         world.settle().expect("it has nothing to do");
-        world.idle = world.rest();
+        world.idle = world.rest().expect("it says how many");
         world
     }
 
     /// How many descriptors it has when that changes no more: it makes embryos at first.
-    fn rest(&self) -> usize {
-        let (mut last, mut same) = (self.agent.fd_count(), 0);
+    fn rest(&self) -> Checked<u64> {
+        let (mut last, mut same) = (Ok(0), 0);
         let _ = wait_for(PATIENCE, || {
             std::thread::sleep(Duration::from_millis(10));
-            let now = self.agent.fd_count();
+            let now = self.descriptors();
             same = if now == last { same + 1 } else { 0 };
             last = now;
             same == 5
         });
         last
+    }
+
+    fn descriptors(&self) -> Checked<u64> {
+        Ok(self.listing()?.agent.descriptors)
     }
 
     fn act(&mut self, action: &Action) -> Checked {
@@ -256,9 +255,7 @@ impl World {
             Action::Narrow(of, narrower) => {
                 client(*of).map_or(Ok(()), |of| self.narrow(of, narrower))
             }
-            Action::Spawn(of, program) => {
-                client(*of).map_or(Ok(()), |of| self.spawn(of, *program))
-            }
+            Action::Spawn(of, program) => client(*of).map_or(Ok(()), |of| self.spawn(of, *program)),
             Action::Signal(of, which, terminate) => match (client(*of), child(*which)) {
                 (Some(of), Some(child)) => self.signal(of, child, *terminate),
                 _ => Ok(()),
@@ -487,13 +484,14 @@ impl World {
         self.settle()?;
         let left = || {
             let all = self.agent.descendants().into_values();
-            all.filter(|(name, state)| *state == 'Z' || !name.starts_with("embryo")).collect::<Vec<_>>()
+            all.filter(|(name, state)| *state == 'Z' || !name.starts_with("embryo"))
+                .collect::<Vec<_>>()
         };
         if !wait_for(PATIENCE, || left().is_empty()) {
             return Err(format!("processes are left: {:?}", left()));
         }
-        if !wait_for(PATIENCE, || self.agent.fd_count() <= self.idle) {
-            return Err(format!("descriptors are left: {:?}, of {}", self.agent.fds(), self.idle));
+        if !wait_for(PATIENCE, || self.descriptors().is_ok_and(|count| count <= self.idle)) {
+            return Err(format!("{:?} descriptors are left of {}", self.descriptors(), self.idle));
         }
         check("its status", &self.agent.stop().code(), &Some(0))
     }
