@@ -147,10 +147,12 @@ fn worker(compiler: &str) -> Outcome {
     let status = cc.args(ARGS).agent(&agent).status()?;
     eprintln!("through the agent: {status}");
 
+    let (mut plugin, mut library) = (cc.clone(), cc.clone());
+    plugin.arg("-fplugin=/tmp/plugin.so");
+    library.env("LD_PRELOAD", "/tmp/library.so");
     let mut other = Command::new("/usr/bin/id");
-    for command in
-        [other.agent(&agent), cc.arg("-fplugin=/tmp/plugin.so"), cc.env("LD_PRELOAD", "x")]
-    {
+    other.agent(&agent);
+    for mut command in [other, plugin, library] {
         match command.status() {
             Err(Error::Refused { rule, why }) => eprintln!("refused by {rule}: {why}"),
             other => return Err(format!("it is {other:?}").into()),

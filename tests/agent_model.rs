@@ -42,6 +42,7 @@ mod agent_model {
             }
             let actions = actions(seed);
             if let Err(difference) = world::run(&actions) {
+                eprintln!("seed {seed}: {difference}\nlooking for a shorter one");
                 let (fewer, last) = shrink::shrink(&actions, &difference);
                 panic!("seed {seed}: {difference}\nin short: {last}, after {fewer:#?}");
             }
