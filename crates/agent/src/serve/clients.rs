@@ -164,9 +164,15 @@ impl Server {
 
     fn serve(&mut self, id: u64, number: u64, request: Request<'_>, fds: Vec<OwnedFd>) {
         let greets = matches!(request, Request::Hello(_));
-        if self.connections.get(&id).is_none_or(|connection| connection.welcomed == greets) {
+        // Who was handed a connection does not know whether it was greeted before.
+        let fits = |connection: &Connection| match connection.welcomed {
+            true => !greets || connection.rests(),
+            false => greets,
+        };
+        if !self.connections.get(&id).is_some_and(fits) {
             self.dispose(self.uid_of(id), fds);
-            return self.malformed(id, number, "hello comes first, and once");
+            let why = "hello comes first, and again only if nothing is under way and no child runs";
+            return self.malformed(id, number, why);
         }
         let done = match request {
             Request::Spawn { timeout_ms, plan } => {
