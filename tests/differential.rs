@@ -1,5 +1,5 @@
 //! The oracle: one description given to `embryo` on both routes, piece by piece and from a hatchery, to the standard library
-//! and to glibc's posix_spawn(3) makes children that report the same of themselves, but for the differences
+//! and to glibc's posix_spawn(3), and to an agent in a process of its own, makes children that report the same of themselves, but for the differences
 //! that are documented, which are listed here one by one.
 //!
 //! It must never leave out a field of the report that is not in that list.
@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::OnceLock;
 
+#[path = "differential/by_agent.rs"]
+mod by_agent;
 #[path = "differential/endings.rs"]
 mod endings;
 #[path = "differential/piecemeal.rs"]
@@ -420,6 +422,7 @@ fn all_of_this_works_for_an_ordinary_user() {
         "working_directories_and_relative_programs",
         "every_combination_of_standard_streams",
         "process_groups",
+        "by_agent::an_agent_gives_what_is_described",
         "endings::errors_have_the_kind_that_std_gives",
         "endings::statuses_are_the_same",
     ] {

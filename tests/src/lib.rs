@@ -9,6 +9,7 @@
 //! test harness runs tests as threads of one process. A test that compares any of them starts
 //! with [`alone!`], or a neighbour's descriptor is taken for its own.
 
+pub mod agent;
 mod caller;
 mod difference;
 mod leftovers;

@@ -22,6 +22,7 @@ mod pattern;
 mod work;
 
 use crate::account::AccountId;
+use crate::files::facts::Known;
 use crate::peer::Peer;
 use embryo::agent::mandate::Lifetime;
 use embryo::{Plan, PlanView};
@@ -102,11 +103,22 @@ pub struct Judged {
     pub cgroup: Option<Arc<embryo::agent::mandate::ForcedCgroup>>,
 }
 
+/// Bytes of what is told of a client's own words, at most.
+const TOLD_MAX: usize = 512;
+
 fn refusal(rule: impl Into<String>, why: impl Into<String>) -> Refusal {
-    Refusal { rule: rule.into(), why: why.into() }
+    Refusal { rule: rule.into(), why: shortened(why.into()) }
 }
 
-/// Judges a plan.
+fn shortened(mut text: String) -> String {
+    if text.len() > TOLD_MAX {
+        text.truncate(text.floor_char_boundary(TOLD_MAX));
+        text.push('…');
+    }
+    text
+}
+
+/// Judges a plan, with what is known of this machine's file systems.
 ///
 /// # Errors
 /// The first rule that forbids it.
@@ -114,6 +126,7 @@ pub fn judge(
     held: &Held,
     plan: &PlanView<'_>,
     grants: &[BorrowedFd<'_>],
+    known: &mut Known,
 ) -> Result<Judged, Refusal> {
     let named = held.levels.last().ok_or_else(|| refusal("mandate", "there is none"))?;
     check_size(held, plan, grants.len())?;
@@ -125,13 +138,14 @@ pub fn judge(
         level.forced.apply(&mut work)?;
         credentials::check(level, &work)?;
     }
-    let resolved = images::resolve(&mut work)?;
+    work.finish();
+    let resolved = images::resolve(&mut work, known)?;
     Ok(Judged {
         plan: work.build()?,
         origin: work.ops.iter().map(|item| item.origin).collect(),
         grants: work.slots,
         image: resolved.image,
-        program: resolved.program,
+        program: shortened(resolved.program),
         time: held
             .levels
             .iter()

@@ -193,7 +193,7 @@ impl Supervisor {
         // An interruption is a signal, and those are looked at next.
         let done = poll(&mut fds, left.as_ref());
         let found: Vec<PollFlags> = fds.iter().skip(1).map(PollFd::revents).collect();
-        let agent_has_gone = self.agent.as_ref().is_some_and(|agent| is_closed(agent));
+        let agent_has_gone = self.agent.as_ref().is_some_and(is_closed);
         if agent_has_gone {
             // Nobody but the kernel tells of the end now.
             self.agent = None;

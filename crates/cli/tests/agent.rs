@@ -84,7 +84,7 @@ fn all_mistakes_are_shown_at_once() {
 fn what_is_perhaps_not_meant_is_a_warning() {
     let (_dir, name) = file(
         "[[listen]]\npath = '/run/x.sock'\nmode = '0666'\nmandate = 'a'\n\
-         [mandates.a]\nlifetime = 'live-on'\nimages = [{ registers = true }]\n\
+         [mandates.a]\npeers = [{}]\nlifetime = 'live-on'\nimages = [{ registers = true }]\n\
          environment = ['*']\n[mandates.a.bounds]\nuids = ['0-100']\n\
          sources = [{ path = '/usr', writable = true }]\n[mandates.b]\n",
     );
@@ -93,6 +93,7 @@ fn what_is_perhaps_not_meant_is_a_warning() {
     for expect in [
         "may run as root",
         "any uid that can open the socket",
+        "nobody may connect",
         "any program at all",
         "no filter of system calls",
         "no-new-privs is not forced",
@@ -379,4 +380,27 @@ fn an_agent_that_is_not_there_is_said_so() {
     let line = embryo(&["agent", "ps", "--socket", &daemon.path("agent.sock")]).fails(126);
     assert!(line.contains("refused by the agent: operator"), "{line}");
     assert!(Path::new(&daemon.path("agent.sock")).exists() && geteuid().as_raw() < u32::MAX);
+}
+
+#[test]
+fn a_log_that_nobody_reads_holds_nothing_up() {
+    use rustix::io::ioctl_fionbio;
+    use std::io::Write;
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    ioctl_fionbio(&writer, true).unwrap();
+    while writer.write(&[b'x'; 512]).is_ok() {}
+    ioctl_fionbio(&writer, false).unwrap();
+    let dir = tempdir();
+    let text = config(dir.path());
+    let mut daemon = Daemon::start_in(dir, &text, &[], |command| {
+        command.stderr(writer);
+    });
+    assert_eq!(daemon.list()["connections"].as_array().unwrap().len(), 1);
+    daemon.signal(Signal::HUP);
+    daemon.manager.is_told("RELOADING=1");
+    // Nor does its end.
+    drop(reader);
+    daemon.signal(Signal::HUP);
+    daemon.manager.is_told("RELOADING=1");
+    assert_eq!(daemon.stop().code(), Some(0));
 }

@@ -1,8 +1,11 @@
-//! Every numbered invariant of ARCHITECTURE.md names tests that hold it, and those exist.
+//! Every numbered invariant of ARCHITECTURE.md, and every claim of the agent's threat model, names tests that hold it,
+//! and those exist.
 
 use super::{Broken, Tidy};
 
 const HEAD: &str = "## Invariants";
+/// Each row of the tables below this head is a claim.
+const CLAIMS: (&str, &str) = ("docs/agent-threat-model.md", "## Claims");
 
 pub(super) fn check(tidy: &mut Tidy) -> Result<(), Broken> {
     let architecture = tidy.architecture.clone();
@@ -44,6 +47,36 @@ pub(super) fn check(tidy: &mut Tidy) -> Result<(), Broken> {
         tidy.finding("ARCHITECTURE.md", "no invariant is numbered");
     }
     tidy.passed("invariants", format_args!("{} invariants, {tests} tests", invariants.len()));
+    check_claims(tidy)
+}
+
+/// The threat model's claims.
+fn check_claims(tidy: &mut Tidy) -> Result<(), Broken> {
+    let (path, head) = CLAIMS;
+    let page = tidy.read(path)?;
+    let (_, rest) = page.split_once(head).ok_or("the threat model makes no claims")?;
+    let section = rest.split("\n## ").next().unwrap_or_default();
+    let is_row = |line: &&str| line.starts_with("| ") && !line.starts_with("| claim |");
+    let (mut claims, mut tests) = (0, 0);
+    for row in section.lines().filter(is_row) {
+        claims += 1;
+        let claim = row.split('|').nth(1).unwrap_or_default().trim();
+        let place = format!("{path}, {claim:?}");
+        let named: Vec<&str> = row.split('`').filter(|part| part.contains(".rs::")).collect();
+        if named.is_empty() {
+            tidy.finding(&place, "it names no test (`path.rs::function`)");
+        }
+        for test in named {
+            tests += 1;
+            if let Err(why) = find(tidy, test) {
+                tidy.finding(&place, format_args!("{test}: {why}"));
+            }
+        }
+    }
+    if claims == 0 {
+        tidy.finding(path, "there is no claim");
+    }
+    tidy.passed("claims", format_args!("{claims} claims, {tests} tests"));
     Ok(())
 }
 

@@ -317,7 +317,7 @@ impl Limits {
             .op(&Op::DeathSignal { signal: 9 })
             .op(&Op::ExecSlot { slot: image, flags: ExecFlags::empty() })
             .arg(copier::NAME)
-            .arg(&self.bytes_max.to_string());
+            .arg(self.bytes_max.to_string());
         let plan = plan.build().map_err(|error| failed(&error))?;
         let options = SpawnOptions::new().timeout(self.left());
         let grants = [program.as_fd(), file, memory];

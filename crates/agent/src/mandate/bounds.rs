@@ -62,7 +62,7 @@ impl Bounds {
             .map(|kinds| kinds.iter().fold(Namespaces::empty(), |all, kind| all | kind.flag()));
         let directories = whose
             .list(&source.directories, &Vec::new())
-            .map(|list| list.iter().map(|at| directory(at)).collect());
+            .map(|list| list.iter().map(directory).collect());
         let roots = whose
             .list(&source.roots, &Vec::new())
             .map(|list| list.iter().map(|at| path(at, false, Kind::Directory)).collect());

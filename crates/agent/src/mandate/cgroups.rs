@@ -1,20 +1,17 @@
-//! Which cgroup a handle is of: at one that a rule names, or below it.
+//! The cgroups that rules name.
 //!
-//! Only cgroup file systems are ever walked in, which answer at once. It must never go by a path that somebody
-//! says a handle has.
+//! Only cgroup file systems are ever looked up in, which answer at once. It must never let a client choose another file
+//! system.
 
 use super::paths::plain;
-use crate::files::trusted::Status;
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstatfs, openat2};
+use crate::files::cgroup::Parent;
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+use std::fmt::Display;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// `CGROUP2_SUPER_MAGIC`.
-const CGROUP2: i64 = 0x6367_7270;
-/// Cgroups above one another, at most; more than the kernel makes without being asked to.
-const DEPTH_MAX: usize = 128;
 /// Where cgroup v2 is mounted.
 const ROOT: &str = "/sys/fs/cgroup";
 
@@ -23,65 +20,46 @@ const ROOT: &str = "/sys/fs/cgroup";
 pub(crate) struct Group {
     /// Its directory.
     pub(crate) handle: Arc<OwnedFd>,
-    status: Status,
+    parent: Arc<Parent>,
 }
 
 impl Group {
     /// Opens one. `anywhere` lets it be on a mount of cgroup v2 at another place, which only the agent's file may
     /// name: what a client names is looked up below the one place where it cannot wait.
     pub(crate) fn open(path: &Path, anywhere: bool) -> Result<Self, String> {
-        let wrong = |what: &dyn std::fmt::Display| format!("{}: {what}", path.display());
+        let wrong = |what: &dyn Display| format!("{}: {what}", path.display());
         if plain(path.as_os_str().as_bytes()).is_none() {
             return Err(wrong(&"it is not an absolute path without . and .."));
         }
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let how = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        let open = |at: BorrowedFd<'_>, path: &Path, more| {
-            openat2(at, path, flags, Mode::empty(), how | more).map_err(|errno| wrong(&errno))
+        let below_root = |below: &Path| {
+            let root = open(CWD, Path::new(ROOT), ResolveFlags::empty())?;
+            let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV;
+            let below = if below.as_os_str().is_empty() { Path::new(".") } else { below };
+            open(root.as_fd(), below, beneath)
         };
-        let handle = match path.strip_prefix(ROOT) {
-            Ok(below) => {
-                let root = open(CWD, Path::new(ROOT), ResolveFlags::empty())?;
-                let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV;
-                let below = if below.as_os_str().is_empty() { Path::new(".") } else { below };
-                open(root.as_fd(), below, beneath)?
-            }
-            Err(_) if anywhere => open(CWD, path, ResolveFlags::empty())?,
+        let handle = match path.strip_prefix(ROOT).map(below_root) {
+            Ok(Ok(handle)) => Ok(handle),
+            // Where both versions are mounted, the second may be at a place below the first.
+            _ if anywhere => open(CWD, path, ResolveFlags::empty()),
+            Ok(refused) => refused,
             Err(_) => return Err(wrong(&format_args!("it is not below {ROOT}"))),
         };
-        let kind = fstatfs(&handle).map_err(|errno| wrong(&errno))?;
-        #[allow(clippy::unnecessary_cast, reason = "its type is another on other machines")]
-        if kind.f_type as i64 != CGROUP2 {
-            return Err(wrong(&"it is no directory of cgroup v2"));
+        let handle = handle.map_err(|errno| wrong(&errno))?;
+        let parent = Parent::open(path).map_err(|error| error.to_string())?;
+        if !parent.contains(handle.as_fd()) {
+            return Err(wrong(&"it was replaced while it was looked at"));
         }
-        let status = Status::of(handle.as_fd()).map_err(|errno| wrong(&errno))?;
-        Ok(Self { handle: Arc::new(handle), status })
+        Ok(Self { handle: Arc::new(handle), parent: Arc::new(parent) })
     }
 
-    /// Whether a handle is of this cgroup or of one below it. A device of the same number is the same file system,
-    /// so whoever granted the handle has no say in what is found above it.
+    /// Whether a handle is of this cgroup or of one below it.
     pub(crate) fn holds(&self, granted: BorrowedFd<'_>) -> bool {
-        let Ok(mut status) = Status::of(granted) else { return false };
-        if status.device != self.status.device {
-            return false;
-        }
-        let mut above: Option<OwnedFd> = None;
-        for _ in 0..DEPTH_MAX {
-            if status.inode == self.status.inode {
-                return true;
-            }
-            let at = above.as_ref().map_or(granted, AsFd::as_fd);
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let how =
-                ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
-            let Ok(next) = openat2(at, "..", flags, Mode::empty(), how) else { return false };
-            let Ok(found) = Status::of(next.as_fd()) else { return false };
-            if found.inode == status.inode {
-                return false;
-            }
-            status = found;
-            above = Some(next);
-        }
-        false
+        self.parent.contains(granted)
     }
+}
+
+fn open(at: BorrowedFd<'_>, path: &Path, more: ResolveFlags) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let how = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | more;
+    openat2(at, path, flags, Mode::empty(), how)
 }

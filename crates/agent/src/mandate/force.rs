@@ -1,7 +1,7 @@
 //! What every child gets, whatever its plan says: compiled, and put into a plan.
 //!
-//! It replaces what the plan asks for, and never what a narrower mandate forces: where the stricter of two is known it
-//! is taken, and otherwise the plan is refused. It must never leave a child with less of a narrower mandate's
+//! It replaces what the plan asks for, unless that is a number that is stricter; and never what a narrower mandate forces:
+//! where the two differ, the plan is refused. It must never leave a child with less of a narrower mandate's
 //! confinement than that mandate says.
 
 use super::bounds::{Limits, limits_of};
@@ -215,33 +215,36 @@ impl Force {
         Ok(())
     }
 
-    /// Of two mandates' numbers the stricter is taken.
+    /// A number that is there already, and stricter, stays: then what a narrower mandate forces and what a client asks
+    /// for come to the same.
     fn apply_numbers<'a>(&'a self, work: &mut Work<'a>) {
         for (resource, value) in (0..limits::RESOURCES_MAX).zip(self.limits) {
             let Some(value) = value else { continue };
-            let same = |op: &Op<'_>| matches!(op, Op::Rlimit { resource: there, .. } if *there == resource);
-            let narrower = forced_number(work, |op| match *op {
-                Op::Rlimit { resource: there, hard, .. } if there == resource => Some(hard),
+            let there = work.first(|op| match *op {
+                Op::Rlimit { resource: other, soft, hard } if other == resource => {
+                    Some((soft.min(value), hard.min(value)))
+                }
                 _ => None,
             });
-            let value = narrower.map_or(value, |narrower| value.min(narrower));
-            work.force(Op::Rlimit { resource, soft: value, hard: value }, same);
+            let (soft, hard) = there.unwrap_or((value, value));
+            let same = |op: &Op<'_>| matches!(op, Op::Rlimit { resource: other, .. } if *other == resource);
+            work.force(Op::Rlimit { resource, soft, hard }, same);
         }
         if let Some(mask) = self.umask {
             let number = |op: &Op<'_>| if let Op::Umask { mode } = *op { Some(mode) } else { None };
-            let mode = mask | forced_number(work, number).unwrap_or(0);
+            let mode = mask | work.first(number).unwrap_or(0);
             work.force(Op::Umask { mode }, |op| number(op).is_some());
         }
         if let Some(nice) = self.nice {
             let number =
                 |op: &Op<'_>| if let Op::Nice { value } = *op { Some(value) } else { None };
-            let value = forced_number(work, number).map_or(nice, |narrower| nice.max(narrower));
+            let value = work.first(number).map_or(nice, |there| nice.max(there));
             work.force(Op::Nice { value }, |op| number(op).is_some());
         }
         if let Some(score) = self.oom_score_adj {
             let number =
                 |op: &Op<'_>| if let Op::OomScoreAdj { value } = *op { Some(value) } else { None };
-            let value = forced_number(work, number).map_or(score, |narrower| score.max(narrower));
+            let value = work.first(number).map_or(score, |there| score.max(there));
             work.force(Op::OomScoreAdj { value }, |op| number(op).is_some());
         }
     }
@@ -301,11 +304,6 @@ fn keep_narrower(
         return Err(refusal(rule, "a narrower mandate forces another"));
     }
     Ok(())
-}
-
-fn forced_number<T>(work: &Work<'_>, number: impl Fn(&Op<'_>) -> Option<T>) -> Option<T> {
-    let forced = work.ops.iter().filter(|item| item.by == By::Mandate);
-    forced.filter_map(|item| number(&item.op)).next()
 }
 
 fn name((string, len): &(Box<[u8]>, usize)) -> &[u8] {

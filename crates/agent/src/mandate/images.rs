@@ -9,6 +9,8 @@ use super::ids::single;
 use super::paths::{Kind, PathRule, plain};
 use super::work::Work;
 use super::{Grant, Image, Refusal, refusal};
+use crate::files;
+use crate::files::facts::{Facts, Known};
 use crate::files::trusted::{Found, Reason, Status, Untrusted};
 use embryo::agent::mandate::ImageRule;
 use embryo::{ExecFlags, Op, OpCode, Slot};
@@ -143,7 +145,7 @@ pub(super) struct Resolved {
 }
 
 /// Finds what the plan starts, and puts the start by handle in its place.
-pub(super) fn resolve(work: &mut Work<'_>) -> Result<Resolved, Refusal> {
+pub(super) fn resolve(work: &mut Work<'_>, known: &mut Known) -> Result<Resolved, Refusal> {
     let start = work.ops.last().map(|item| item.op);
     match start {
         Some(Op::ExecPath { path, .. }) => by_path(work, path.to_bytes()),
@@ -153,7 +155,7 @@ pub(super) fn resolve(work: &mut Work<'_>) -> Result<Resolved, Refusal> {
         Some(Op::ExecName { name, search, .. }) => {
             by_name(work, name.to_bytes(), search.to_bytes())
         }
-        Some(Op::ExecSlot { slot, flags }) => by_handle(work, slot, flags),
+        Some(Op::ExecSlot { slot, flags }) => by_handle(work, slot, flags, known),
         Some(Op::StartRegs { .. }) => by_registers(work),
         _ => Err(refusal("plan", "it starts nothing")),
     }
@@ -276,6 +278,12 @@ fn start_by(work: &mut Work<'_>, slot: Slot, flags: ExecFlags) {
     }
 }
 
+/// What is known of a granted file.
+struct Granted {
+    status: Status,
+    verity: Option<String>,
+}
+
 /// What one mandate says of a granted file.
 enum Verdict<'a> {
     /// This rule fits it as it is.
@@ -284,7 +292,12 @@ enum Verdict<'a> {
     If(Vec<(&'a Rule, [u8; 32])>),
 }
 
-fn by_handle(work: &mut Work<'_>, slot: Slot, flags: ExecFlags) -> Result<Resolved, Refusal> {
+fn by_handle(
+    work: &mut Work<'_>,
+    slot: Slot,
+    flags: ExecFlags,
+    known: &mut Known,
+) -> Result<Resolved, Refusal> {
     let Some(Grant::Client(grant)) = work.slots.get(slot.0 as usize).cloned() else {
         return Err(refusal("images", "the image is no grant"));
     };
@@ -294,11 +307,12 @@ fn by_handle(work: &mut Work<'_>, slot: Slot, flags: ExecFlags) -> Result<Resolv
     if status.kind() != FileType::RegularFile {
         return Err(refusal("images", "the image is no regular file"));
     }
+    let file = Granted { status, verity: verity(work, fd, known) };
     let mut digests: Option<Vec<[u8; 32]>> = None;
     let mut script = true;
     for level in &work.held.levels {
         let Some(list) = &level.images else { continue };
-        match verdict(work, &level.name, list, fd, &status)? {
+        match verdict(work, &level.name, list, &file)? {
             Verdict::Fits(rule) => script &= rule.script,
             Verdict::If(rules) => {
                 script &= rules.iter().all(|(rule, _)| rule.script);
@@ -317,7 +331,7 @@ fn by_handle(work: &mut Work<'_>, slot: Slot, flags: ExecFlags) -> Result<Resolv
     let program = format!("{program} (granted)");
     match digests {
         None => {
-            check_set_id(work, &status)?;
+            check_set_id(work, &file.status)?;
             Ok(Resolved { image: Image::Ready, program })
         }
         Some(digests) if digests.is_empty() => {
@@ -337,12 +351,12 @@ fn verdict<'a>(
     work: &Work<'_>,
     level: &str,
     list: &'a [Rule],
-    fd: BorrowedFd<'_>,
-    status: &Status,
+    file: &Granted,
 ) -> Result<Verdict<'a>, Refusal> {
+    let status = &file.status;
     let fits = |rule: &&Rule| match &rule.what {
         What::Inode { device, inode } => *device == status.device && *inode == status.inode,
-        What::Verity(digest) => verity(fd).as_deref() == Some(digest),
+        What::Verity(digest) => file.verity.as_deref() == Some(digest),
         _ => false,
     };
     if let Some(rule) = list.iter().find(fits) {
@@ -379,10 +393,13 @@ fn verdict<'a>(
     }
 }
 
-/// The fs-verity digest of a granted file, if it has one and its file system can be asked without waiting.
-fn verity(fd: BorrowedFd<'_>) -> Option<String> {
-    let _ = fd;
-    None
+/// The fs-verity digest of a granted file, if a rule asks for one, it has one, and its file system can be asked
+/// without waiting.
+fn verity(work: &Work<'_>, fd: BorrowedFd<'_>, known: &mut Known) -> Option<String> {
+    let lists = work.held.levels.iter().filter_map(|level| level.images.as_ref());
+    let wanted = lists.flatten().any(|rule| matches!(rule.what, What::Verity(_)));
+    let measured = wanted.then(|| files::verity::measure(fd, &Facts::of(fd, known)));
+    measured?.ok().flatten()
 }
 
 fn by_registers(work: &Work<'_>) -> Result<Resolved, Refusal> {
@@ -398,7 +415,27 @@ fn by_registers(work: &Work<'_>) -> Result<Resolved, Refusal> {
 
 #[cfg(test)]
 mod tests {
-    use super::{What, hex, inode};
+    use super::{Granted, Verdict, What, hex, inode, verdict};
+    use crate::files::trusted::Status;
+    use crate::mandate::tests::{held, plan};
+    use crate::mandate::work::Work;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn a_verity_rule_fits_the_digest_that_the_kernel_says() {
+        let held = held("images = [{ verity = 'sha256:00FF' }]");
+        let (level, plan) = (&held.levels[0], plan(|_| {}));
+        let work = Work::new(&held, level, &plan.as_plan(), &[]).unwrap();
+        let status = Status::of(std::fs::File::open("/usr/bin/true").unwrap().as_fd()).unwrap();
+        let fits = |digest: Option<&str>| {
+            let file = Granted { status, verity: digest.map(Into::into) };
+            let found = verdict(&work, "test", level.images.as_ref().unwrap(), &file);
+            found.map(|verdict| matches!(verdict, Verdict::Fits(_))).map_err(|why| why.rule)
+        };
+        assert_eq!(fits(Some("sha256:00ff")), Ok(true));
+        assert_eq!(fits(Some("sha512:00ff")), Err("images".into()));
+        assert_eq!(fits(None), Err("images".into()));
+    }
 
     #[test]
     fn digests_and_inodes_are_read_as_they_are_printed() {

@@ -10,6 +10,7 @@ mod rules;
 mod starts;
 
 use super::{Compiled, Grant, Held, Host, Judged, Refusal, judge, narrow};
+use crate::files::facts::Known;
 use crate::peer::Peer;
 use embryo::agent::mandate::Mandate;
 use embryo::{CapSet, ExecFlags, Keep, Op, Plan, PlanBuilder};
@@ -100,12 +101,16 @@ pub(super) fn started(keep: Keep, fill: impl FnOnce(&mut PlanBuilder)) -> Plan {
     plan.build().unwrap_or_else(|error| panic!("{error}: {plan:?}"))
 }
 
+pub(super) fn known() -> Known {
+    Known::new().expect("what is mounted")
+}
+
 pub(super) fn judged(
     held: &Held,
     plan: &Plan,
     grants: &[BorrowedFd<'_>],
 ) -> Result<Judged, Refusal> {
-    let judged = judge(held, &plan.as_plan(), grants)?;
+    let judged = judge(held, &plan.as_plan(), grants, &mut known())?;
     // What holds of everything that is let through.
     let view = judged.plan.as_plan();
     assert_eq!(view.keep(), Keep::empty(), "nothing is kept");

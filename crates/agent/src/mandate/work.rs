@@ -102,9 +102,6 @@ impl<'a> Work<'a> {
             self.ops.retain(|item| !matches!(item.op, Op::SetPgid { pgid: 0 }));
             self.insert(agent(Op::SetSid));
         }
-        if keep.contains(Keep::UMASK) {
-            self.insert(agent(Op::Umask { mode: UMASK }));
-        }
         if keep.contains(Keep::CWD) {
             self.insert(agent(Op::ChdirPath { path: c"/" }));
         }
@@ -117,6 +114,14 @@ impl<'a> Work<'a> {
         }
         if self.changes_root() {
             self.enter_new_root_safely();
+        }
+    }
+
+    /// A plan that keeps its umask has none until every mandate has had its say, since what is forced is added to
+    /// one that was asked for.
+    pub(super) fn finish(&mut self) {
+        if self.find(OpCode::Umask).is_none() {
+            self.insert(Item { op: Op::Umask { mode: UMASK }, by: By::Agent, origin: u32::MAX });
         }
     }
 
@@ -218,6 +223,9 @@ impl<'a> Work<'a> {
     /// The plan that this has become, checked again.
     pub(super) fn build(&self) -> Result<Plan, Refusal> {
         let mut plan = PlanBuilder::new();
+        if self.find(OpCode::Umask).is_none() {
+            plan.keep(Keep::UMASK);
+        }
         for _ in &self.slots {
             plan.slot();
         }

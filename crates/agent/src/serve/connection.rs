@@ -19,6 +19,8 @@ pub(super) struct Connection {
     /// Of a narrower one, that which it was made from.
     pub(super) parent: Option<u64>,
     pub(super) since: Instant,
+    /// Whether it has said which versions it speaks.
+    pub(super) welcomed: bool,
     /// Spawns that have not been answered.
     pub(super) in_flight: usize,
     /// Its children that run.
@@ -75,6 +77,7 @@ impl Connection {
             held,
             parent,
             since: Instant::now(),
+            welcomed: false,
             in_flight: 0,
             children: BTreeSet::new(),
             started: 0,
@@ -83,9 +86,19 @@ impl Connection {
         }
     }
 
+    /// Only the socket. What waited to go out is the agent's own.
+    pub(super) fn into_socket(self) -> OwnedFd {
+        self.socket
+    }
+
     /// Whether a further request may be read.
     pub(super) fn is_open(&self) -> bool {
         self.waiting.is_empty() && self.in_flight < IN_FLIGHT_MAX
+    }
+
+    /// Whether nothing is to come but answers to further requests.
+    pub(super) fn rests(&self) -> bool {
+        self.in_flight == 0 && self.children.is_empty() && self.waiting.is_empty()
     }
 
     /// Whether something waits to go out.

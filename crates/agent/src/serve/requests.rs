@@ -20,10 +20,14 @@ fn refusal(rule: &str, why: impl Into<String>) -> Refusal {
 }
 
 impl Server {
-    pub(super) fn hello(&mut self, id: u64, request: u64, hello: Hello) -> Done {
+    pub(super) fn hello(&mut self, id: u64, request: u64, hello: Hello) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
         if !(hello.oldest.get()..=hello.newest.get()).contains(&VERSION) {
-            return Err(refusal("protocol", format!("version {VERSION} alone is spoken here")));
+            let why = format!("version {VERSION} alone is spoken here");
+            self.refuse(id, request, &refusal("version", why));
+            return self.disconnect(id);
         }
+        connection.welcomed = true;
         let body = Hello {
             oldest: VERSION.into(),
             newest: VERSION.into(),
@@ -33,7 +37,6 @@ impl Server {
             connection: id.into(),
         };
         self.tell(id, kind::WELCOME, request, 0, body.as_bytes(), &[]);
-        Ok(())
     }
 
     /// A child that this connection has a say in.

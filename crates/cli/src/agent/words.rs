@@ -128,7 +128,7 @@ fn bounds(bounds: &Bounds) -> Vec<String> {
         };
         sources.iter().map(one).collect::<Vec<_>>().join(", ")
     });
-    let namespaces = bounds.namespaces.as_ref().map(|kinds| words(kinds));
+    let namespaces = bounds.namespaces.as_ref().map(words);
     [
         bounds.uids.as_deref().map(|uids| format!("uids {}", ids(uids))),
         bounds.gids.as_deref().map(|gids| format!("gids and groups {}", ids(gids))),

@@ -232,7 +232,7 @@ pub struct Forced {
     /// Its supplementary groups.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub groups: Option<Vec<Ids>>,
-    /// Limits by name, soft and hard the same.
+    /// Limits by name, soft and hard the same. One that the plan sets lower stays.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub limits: BTreeMap<String, u64>,
     /// Environment strings. They replace those of the plan.
@@ -241,19 +241,19 @@ pub struct Forced {
     /// The working directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub directory: Option<PathBuf>,
-    /// The umask.
+    /// The umask. That of the plan masks as well.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub umask: Option<u32>,
     /// Namespaces that are new for each child; a user namespace is not among those that can be.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub namespaces: Vec<NamespaceKind>,
-    /// All capabilities that it may ever have; the bounding set.
+    /// All capabilities that it may ever have; the bounding set. What the plan leaves out stays out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bounding_set: Option<crate::CapSet>,
-    /// Nice value.
+    /// Nice value. A higher one of the plan stays.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nice: Option<i32>,
-    /// OOM score.
+    /// OOM score. A higher one of the plan stays.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oom_score_adj: Option<i32>,
 }

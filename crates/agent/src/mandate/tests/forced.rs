@@ -47,7 +47,7 @@ fn what_is_forced_is_there_and_replaces_what_was_asked_for() {
                 plan.op(&Op::Rlimit { resource: 7, soft: 5, hard: 100 });
             },
             &[
-                Op::Rlimit { resource: 7, soft: 9, hard: 9 },
+                Op::Rlimit { resource: 7, soft: 5, hard: 9 },
                 Op::Rlimit { resource: 4, soft: 0, hard: 0 },
             ],
         ),
@@ -56,7 +56,14 @@ fn what_is_forced_is_there_and_replaces_what_was_asked_for() {
             |plan| {
                 plan.op(&Op::Nice { value: 9 });
             },
-            &[Op::Nice { value: 5 }, Op::OomScoreAdj { value: 7 }, Op::Umask { mode: 0o77 }],
+            &[Op::Nice { value: 9 }, Op::OomScoreAdj { value: 7 }, Op::Umask { mode: 0o77 }],
+        ),
+        (
+            "ops = ['nice', 'oom-score-adj']\nforced.nice = 5\nforced.oom-score-adj = 7",
+            |plan| {
+                plan.op(&Op::Nice { value: 1 }).op(&Op::OomScoreAdj { value: 1 });
+            },
+            &[Op::Nice { value: 5 }, Op::OomScoreAdj { value: 7 }],
         ),
         (
             "ops = ['unshare']\nbounds.namespaces = ['uts']\nforced.namespaces = ['net', 'pid']",
@@ -140,8 +147,7 @@ fn filters_are_all_there_and_have_no_listener() {
 #[test]
 fn one_ruleset_of_landlock_is_enforced() {
     if embryo::Landlock::kernel_abi().is_none() {
-        eprintln!("the kernel has no Landlock; not tried");
-        return;
+        embryo_tests::skip!("the kernel has no Landlock");
     }
     let text = "ops = ['landlock']\nforced.landlock = { abi = 1, files = [{ path = '/usr', rights = ['execute', 'read-file', 'read-dir'] }] }";
     let held = held(text);
@@ -166,8 +172,7 @@ fn one_ruleset_of_landlock_is_enforced() {
 fn a_forced_cgroup_replaces_the_plans() {
     let path = "/sys/fs/cgroup";
     if Group::open(path.as_ref(), true).is_err() {
-        eprintln!("no cgroup v2 at {path}; not tried");
-        return;
+        embryo_tests::skip!("no cgroup v2 at {path}");
     }
     let asked = plan(|plan| {
         let slot = plan.slot();

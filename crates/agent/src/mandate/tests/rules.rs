@@ -206,7 +206,7 @@ fn nothing_of_the_agent_is_kept() {
     let found = ops(&judged);
     assert_eq!(
         found[..3],
-        [Op::SetSid, Op::Umask { mode: 0o22 }, Op::ChdirPath { path: c"/" }],
+        [Op::SetSid, Op::ChdirPath { path: c"/" }, Op::Umask { mode: 0o22 }],
         "{found:?}"
     );
     assert_eq!(judged.origin, [u32::MAX, u32::MAX, u32::MAX, 0]);
@@ -303,6 +303,11 @@ fn an_environment_is_what_is_listed() {
             }
         }
     }
+    let long = "x".repeat(100_000);
+    let long = plan(|plan| {
+        plan.env_string(&long);
+    });
+    assert!(judged(&held, &long, &[]).expect_err("no name").why.len() < 600);
     let exact = super::held("environment = ['LD_PRELOAD']");
     let plan = plan(|plan| {
         plan.env("LD_PRELOAD", "x");
@@ -432,7 +437,7 @@ fn in_a_root_of_its_own_a_child_gains_nothing() {
     let found = ops(&judged_root);
     let at = |wanted: &Op<'_>| found.iter().position(|op| op == wanted).expect("it is there");
     let chdir = at(&Op::ChdirPath { path: c"/proc/1/root" });
-    assert!(at(&Op::NoNewPrivs) == chdir + 1, "{found:?}");
+    assert!(at(&Op::NoNewPrivs) > chdir, "{found:?}");
     let (held, rule) =
         (super::held(&format!("{MOUNTS}\nforced.directory = '/usr'")), "forced.directory");
     assert_eq!(judged(&held, &plan, &[]).expect_err(rule).rule, rule);
@@ -449,7 +454,7 @@ fn a_working_directory_in_a_new_root_is_looked_up_by_who_the_child_is() {
     let judged_root = judged(&held, &plan, &[]).unwrap();
     let codes: Vec<&str> = ops(&judged_root).iter().map(|op| op.code().name()).collect();
     let wanted =
-        ["set-sid", "chroot-fd", "groups", "uid", "umask", "chdir", "no-new-privs", "exec-fd"];
+        ["set-sid", "chroot-fd", "groups", "uid", "chdir", "umask", "no-new-privs", "exec-fd"];
     assert_eq!(codes, wanted);
     let elsewhere = keeping(Keep::SESSION | Keep::UMASK, |plan| {
         plan.op(&Op::ChrootPath { path: c"/usr/bin" }).op(&Op::ChdirPath { path: c"/" });
@@ -461,8 +466,7 @@ fn a_working_directory_in_a_new_root_is_looked_up_by_who_the_child_is() {
 fn cgroups_are_what_is_listed_and_below() {
     let own = "/sys/fs/cgroup";
     if super::super::cgroups::Group::open(own.as_ref(), true).is_err() {
-        eprintln!("no cgroup v2 at {own}; not tried");
-        return;
+        embryo_tests::skip!("no cgroup v2 at {own}");
     }
     let held = held(&format!("ops = ['cgroup']\nbounds.cgroups = ['{own}']"));
     let plan = plan(|plan| {
