@@ -339,9 +339,11 @@ impl Lane {
     fn new(way: Way, place: &Place, daemon: &Daemon, own: &OwnStdout) -> io::Result<Self> {
         let mut doer = way.prepare(place, daemon)?;
         let mut failures = Failures::default();
-        match doer.run(own) {
-            Err(error) if way.hears_of_start() => failures.add(&error),
-            tried => drop(tried?),
+        if let Err(error) = doer.run(own) {
+            if !way.hears_of_start() {
+                return Err(error);
+            }
+            failures.add(&error);
         }
         let times = Vec::new;
         Ok(Self {
