@@ -1,11 +1,14 @@
 //! Clients that do not read, that die, that flood.
 
-use crate::victim::{Victim, exit, serve_somebody, shell, stay, with_slots};
+use crate::victim::{Victim, exit, program, serve_somebody, shell, stay, with_slots};
 use embryo::agent::wire::{Child, IN_FLIGHT_MAX, Started, kind};
 use embryo_tests::agent::{PATIENCE, RawClient, Reader};
 use embryo_tests::wait_for;
 use rustix::io::Errno;
 use rustix::net::{Shutdown, sockopt};
+use rustix::process::{Pid, Signal, kill_process};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use zerocopy::IntoBytes;
 
@@ -215,6 +218,65 @@ while True:
         child.wait().expect("it can be waited for");
     }
     victim.check();
+}
+
+/// One that floods while the agent stops: it stops, and nothing that it has started is left.
+#[test]
+fn a_flood_does_not_keep_an_agent_from_stopping() {
+    let mut victim = Victim::start();
+    // Arguments that nobody else's processes have.
+    let mark = format!("10000000.{}", std::process::id());
+    let plan = program(Path::new("/usr/bin/sleep"), &[&mark]).build().expect("it is a plan");
+    let packet = spawn(&plan);
+    let clients: Vec<RawClient> = (0..4).map(|_| victim.client()).collect();
+    let stop = AtomicBool::new(false);
+    let answers = std::thread::scope(|scope| {
+        let floods: Vec<_> = clients
+            .iter()
+            .map(|client| {
+                let (packet, stop) = (&packet, &stop);
+                scope.spawn(move || {
+                    let mut heard = Vec::new();
+                    while !stop.load(Ordering::Relaxed) {
+                        let _ = client.send_now(packet, &[]);
+                        match client.hear_within(Duration::from_millis(1)) {
+                            Ok(Some(answer)) => heard.push(answer.head.kind.get()),
+                            Ok(None) => break,
+                            Err(_) => {}
+                        }
+                    }
+                    heard
+                })
+            })
+            .collect();
+        assert!(wait_for(PATIENCE, || sleepers(&victim) > 8), "they have children");
+        let status = victim.agent.stop();
+        assert!(status.success(), "{status}");
+        stop.store(true, Ordering::Relaxed);
+        let heard = floods.into_iter().map(|flood| flood.join().expect("it does not panic"));
+        heard.collect::<Vec<_>>()
+    });
+    let left = with_argument(&mark);
+    for pid in left.iter().filter_map(|pid| Pid::from_raw(*pid)) {
+        let _ = kill_process(pid, Signal::KILL);
+    }
+    for heard in answers {
+        let count = |wanted| heard.iter().filter(|kind| **kind == wanted).count();
+        assert_eq!(count(kind::STOPPING), 1, "it is told once");
+        assert_eq!(count(kind::STARTED), count(kind::ENDED), "and of each end");
+    }
+    assert_eq!(left, Vec::<i32>::new(), "what it has started lives on");
+}
+
+/// The processes that have this argument.
+fn with_argument(argument: &str) -> Vec<i32> {
+    let entries = std::fs::read_dir("/proc").expect("there is a /proc").flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let has = |pid: &i32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).any(|found| found == argument.as_bytes())
+    };
+    pids.filter(has).collect()
 }
 
 #[test]

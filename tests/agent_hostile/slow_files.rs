@@ -88,6 +88,7 @@ fn a_fuse_server_that_does_not_answer_holds_up_nobody() {
         offer(&victim, fd.as_fd());
     }
     serve_somebody(&victim.agent);
+    assert!(fuse.held() > 0, "nobody has come upon it");
     // Its server goes, and with it whatever waits for it.
     fuse.end();
     drop(fds);

@@ -13,6 +13,7 @@ mod listing;
 mod requests;
 mod signals;
 mod state;
+mod throttle;
 
 use crate::account::Accounts;
 use crate::config::{Config, Settings};
@@ -36,6 +37,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use throttle::Throttle;
 
 pub use state::{State, Staying};
 
@@ -139,6 +141,7 @@ pub struct Server {
     /// When the configuration was read.
     loaded: Instant,
     counts: Counts,
+    throttle: Throttle,
     ring: Ring,
     /// Whether no request is read, since the agent is about to execute itself.
     draining: bool,
@@ -246,6 +249,7 @@ impl Server {
             since: Instant::now(),
             loaded: Instant::now(),
             counts: Counts::default(),
+            throttle: Throttle::default(),
             ring,
             draining: false,
             buffer: Vec::new(),
@@ -313,11 +317,14 @@ impl Server {
         for listener in std::mem::take(&mut self.listeners) {
             let _ = epoll::delete(&self.epoll, &listener.fd);
         }
+        // Nothing is read any more: who asked for a child now would have one that nobody ends.
+        self.draining = true;
         for id in self.connections.keys().copied().collect::<Vec<_>>() {
             self.tell(id, kind::STOPPING, 0, 0, &[], &[]);
+            self.look_for(id);
         }
-        for id in self.launches.keys().copied().collect::<Vec<_>>() {
-            self.give_up(id);
+        for number in self.launches.keys().copied().collect::<Vec<_>>() {
+            self.refuse_to_launch(number);
         }
         for child in self.children.values_mut() {
             child.end_with_agent();

@@ -267,7 +267,20 @@ impl Server {
     pub(super) fn refuse(&mut self, id: u64, request: u64, refusal: &Refusal) {
         let Refusal { rule, why } = refusal;
         self.counts.refused += 1;
-        tracing::warn!(connection = id, request, rule, why, "refused");
+        match self.throttle.admits(Instant::now()) {
+            Some(0) => tracing::warn!(connection = id, request, rule, why, "refused"),
+            Some(others) => {
+                tracing::warn!(
+                    connection = id,
+                    request,
+                    rule,
+                    why,
+                    others,
+                    "refused, as others were"
+                );
+            }
+            None => {}
+        }
         self.tell(id, kind::REFUSED, request, 0, &answer::refused(refusal), &[]);
     }
 

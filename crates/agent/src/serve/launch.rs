@@ -364,7 +364,9 @@ impl Server {
         let Some(launch) = self.forget(number) else { return };
         let (id, request, program) = (launch.connection, launch.request, &launch.judged.program);
         self.counts.faults += 1;
-        tracing::warn!(connection = id, request, program, error, "not started");
+        if self.throttle.admits(Instant::now()).is_some() {
+            tracing::warn!(connection = id, request, program, error, "not started");
+        }
         let (flags, body) = body(&launch.judged);
         self.bury(launch, false);
         self.tell(id, kind::FAULT, request, flags, &body, &[]);
@@ -383,6 +385,15 @@ impl Server {
         // Whoever asks and goes before it hears the answer has had it run, for all that is known.
         let flies = matches!(launch.stage, Stage::Flying(_));
         self.bury(launch, flies);
+    }
+
+    /// The agent stops, and this launch is not to be.
+    pub(super) fn refuse_to_launch(&mut self, number: u64) {
+        let Some(launch) = self.launches.get(&number) else { return };
+        let (id, request) = (launch.connection, launch.request);
+        self.give_up(number);
+        let why = "the agent takes no more requests".to_owned();
+        self.refuse(id, request, &Refusal { rule: "agent.stopping".into(), why });
     }
 
     /// Takes a launch out of everything but the queue.
