@@ -245,15 +245,12 @@ impl Server {
         };
         match sent {
             Ok(launching) => {
-                let grants = std::mem::take(&mut launch.grants);
-                let uid = launch.uid;
                 if let Some(socket) = launching.as_fd() {
                     let token = Token::Launch(number).encode();
                     let _ = epoll::add(&self.epoll, socket, token, epoll::EventFlags::IN);
                 }
                 launch.stage = Stage::Flying(Box::new(launching));
                 self.flying.insert(number);
-                self.dispose(uid, grants);
                 true
             }
             Err(error) if none_is_ready(&error) => left.is_zero() && self.fail(number, &error),
@@ -308,7 +305,7 @@ impl Server {
 
     fn started(&mut self, number: u64, process: Process) {
         let Some(launch) = self.forget(number) else { return };
-        let Launch { connection: id, request, judged, charge, cgroup, .. } = launch;
+        let Launch { connection: id, uid, request, judged, charge, cgroup, grants, .. } = launch;
         let pid = process.id();
         let body = wire::Started {
             child: number.into(),
@@ -321,6 +318,7 @@ impl Server {
             drop(kill_now(process));
             cgroup.into_iter().for_each(|own| self.groups.end(own));
             self.accounts.give_back(charge, false);
+            self.dispose(uid, grants);
             let text = answer::own_fault(12, &error.to_string());
             return self.tell(id, kind::FAULT, request, 0, &text, &[]);
         }
@@ -328,7 +326,10 @@ impl Server {
         tracing::info!(child = number, connection = id, request, pid, program, "started");
         // Without a connection there is no launch: it is given up with it.
         let Some(connection) = self.connections.get_mut(&id) else {
-            return drop(kill_now(process));
+            drop(kill_now(process));
+            cgroup.into_iter().for_each(|own| self.groups.end(own));
+            self.accounts.give_back(charge, false);
+            return self.dispose(uid, grants);
         };
         connection.children.insert(number);
         connection.started += 1;
@@ -345,6 +346,8 @@ impl Server {
             }
             Err(_) => self.disconnect(id),
         }
+        // Nobody waits for this any more.
+        self.dispose(uid, grants);
     }
 
     /// A launch has failed; always true: there is nothing left to wait for.

@@ -1,8 +1,13 @@
-//! From a policy to a program, by seccompiler, which knows one action for what fits and one for
-//! what does not.
+//! From a policy to a program: a search for the call's number, by halves, and at its end an answer, or
+//! what looks at the arguments of that call.
 //!
-//! Each action gets a program of its own, strongest first. Two answers are written down by it as marks,
-//! answers that no policy can ask for: that nothing fitted, which becomes a jump to the next program,
+//! The kernel walks a program once for each number there is when it is installed, to learn which calls need
+//! no look at their arguments, and again at each call that does; so what counts is how many
+//! instructions lie on the way, and a list of all calls is as long for the last as it is long.
+//!
+//! Arguments are looked at by programs of seccompiler, which knows one action for what fits and one for what
+//! does not. Each action gets a program of its own, strongest first. Two answers are written down by it as
+//! marks, answers that no policy can ask for: that nothing fitted, which becomes a jump to the next program,
 //! and that a listener is asked, for which it has no word. It must never leave a mark in what it makes.
 
 use super::{Action, Architecture, Compare, Condition, Policy, Rule, names};
@@ -85,11 +90,96 @@ const MARK_NEXT: u32 = 0xe001;
 const MARK_NOTIFY: u32 = 0xe002;
 
 const RETURN: u16 = 0x06;
+const LOAD: u16 = 0x20;
+const JUMP: u16 = 0x05;
+const IF_EQUAL: u16 = 0x15;
+const IF_AT_LEAST: u16 = 0x35;
 const RET_NOTIFY: u32 = 0x7fc0_0000;
 const RET_KILL_PROCESS: u32 = 0x8000_0000;
 
 fn instruction(code: u16, jt: u8, jf: u8, k: u32) -> sock_filter {
     sock_filter { code, jt, jf, k }
+}
+
+/// What becomes of one call.
+struct Fate {
+    /// What its arguments have to be for an action, the strongest first.
+    chains: Vec<(Action, Vec<SeccompRule>)>,
+    /// What counts if none of that fits.
+    last: Action,
+}
+
+/// The same as instructions; of most calls there is one.
+type Leaf = Vec<sock_filter>;
+
+/// What becomes of all calls: each leaf counts from its number on, until that of the next.
+fn ranges(
+    groups: Vec<(Action, Chains)>,
+    default: Action,
+    architecture: Architecture,
+) -> Result<Vec<(u32, Leaf)>, PolicyError> {
+    let mut fates: BTreeMap<u32, (Fate, bool)> = BTreeMap::new();
+    for (action, chains) in groups {
+        for (number, chain) in chains {
+            let number = u32::try_from(number).map_err(compiler)?;
+            let unsaid = || (Fate { chains: Vec::new(), last: default }, false);
+            let (fate, settled) = fates.entry(number).or_insert_with(unsaid);
+            match (*settled, chain.is_empty()) {
+                // Something stronger always fits.
+                (true, _) => {}
+                (false, true) => (fate.last, *settled) = (action, true),
+                (false, false) => fate.chains.push((action, chain)),
+            }
+        }
+    }
+    let other = vec![instruction(RETURN, 0, 0, answer(default)?)];
+    let mut ranges: Vec<(u32, Leaf)> = Vec::new();
+    let mut push = |from: u32, leaf: Leaf| match ranges.last() {
+        Some((_, last)) if *last == leaf => {}
+        _ => ranges.push((from, leaf)),
+    };
+    let mut next = 0;
+    for (number, (fate, _)) in fates {
+        if number > next {
+            push(next, other.clone());
+        }
+        push(number, fate.leaf(number, architecture)?);
+        next = number + 1;
+    }
+    push(next, other);
+    Ok(ranges)
+}
+
+impl Fate {
+    fn leaf(self, number: u32, architecture: Architecture) -> Result<Leaf, PolicyError> {
+        let mut leaf = Vec::new();
+        for (action, chain) in self.chains {
+            let chains = Chains::from([(i64::from(number), chain)]);
+            append(&mut leaf, action, chains, architecture)?;
+        }
+        leaf.push(instruction(RETURN, 0, 0, answer(self.last)?));
+        Ok(leaf)
+    }
+}
+
+/// Finds the leaf of the number that was loaded.
+fn search(ranges: &[(u32, Leaf)]) -> Vec<sock_filter> {
+    let (left, right) = ranges.split_at(ranges.len() / 2);
+    let Some((from, leaf)) = right.first() else { return Vec::new() };
+    if left.is_empty() {
+        return leaf.clone();
+    }
+    let (left, right) = (search(left), search(right));
+    let mut program = match u8::try_from(left.len()) {
+        Ok(over) => vec![instruction(IF_AT_LEAST, over, 0, *from)],
+        // A condition jumps no further than 255.
+        Err(_) => {
+            vec![instruction(IF_AT_LEAST, 0, 1, *from), instruction(JUMP, 0, 0, left.len() as u32)]
+        }
+    };
+    program.extend(left);
+    program.extend(right);
+    program
 }
 
 /// The calls of one action.
@@ -119,10 +209,7 @@ pub(super) fn compile(
     // A stable sort: errnos stay in the order of the rules.
     groups.sort_by_key(|(action, _)| strength(*action));
     let mut program = prelude(architecture);
-    for (action, chains) in groups.into_iter().filter(|(_, chains)| !chains.is_empty()) {
-        append(&mut program, action, chains, architecture)?;
-    }
-    program.push(instruction(RETURN, 0, 0, answer(*default)?));
+    program.extend(search(&ranges(groups, *default, architecture)?));
     if program.len() > limits::FILTER_INSTRUCTIONS_MAX {
         return Err(PolicyError::TooLong(program.len()));
     }
@@ -220,24 +307,19 @@ fn compiler(error: impl std::fmt::Display) -> PolicyError {
 }
 
 /// What every program begins with: another architecture's calls end the process, and those of x32, whose
-/// numbers have a bit of their own, are answered as by a kernel that does not know them.
+/// numbers have a bit of their own, are answered as by a kernel that does not know them. The number is
+/// loaded then.
 fn prelude(architecture: Architecture) -> Vec<sock_filter> {
-    const LOAD: u16 = 0x20;
-    const IF_EQUAL: u16 = 0x15;
-    const IF_AT_LEAST: u16 = 0x35;
     const X32: u32 = 0x4000_0000;
     const ENOSYS: u32 = 0x0005_0026;
     let mut program = vec![
         instruction(LOAD, 0, 0, 4),
         instruction(IF_EQUAL, 1, 0, architecture.audit()),
         instruction(RETURN, 0, 0, RET_KILL_PROCESS),
+        instruction(LOAD, 0, 0, 0),
     ];
     if architecture == Architecture::X86_64 {
-        program.extend([
-            instruction(LOAD, 0, 0, 0),
-            instruction(IF_AT_LEAST, 0, 1, X32),
-            instruction(RETURN, 0, 0, ENOSYS),
-        ]);
+        program.extend([instruction(IF_AT_LEAST, 0, 1, X32), instruction(RETURN, 0, 0, ENOSYS)]);
     }
     program
 }
@@ -273,7 +355,6 @@ fn append(
     chains: Chains,
     architecture: Architecture,
 ) -> Result<(), PolicyError> {
-    const JUMP: u16 = 0x05;
     let target = match architecture {
         Architecture::X86_64 => TargetArch::x86_64,
         Architecture::Aarch64 => TargetArch::aarch64,
