@@ -26,7 +26,7 @@ signals = ["TERM"]
 "#;
 
 fn shell(script: &str) -> Plan {
-    let mut plan = shell_with(script);
+    let plan = shell_with(script);
     plan.build().expect("it is a plan")
 }
 

@@ -71,12 +71,7 @@ pub(super) fn run(actions: &[Action]) -> Checked {
 }
 
 fn unlimited() -> Numbers {
-    Numbers {
-        children: None,
-        children_per_uid: None,
-        connections: None,
-        connections_per_uid: None,
-    }
+    Numbers { children: None, children_per_uid: None, connections: None, connections_per_uid: None }
 }
 
 fn config(model: &Model) -> String {
@@ -123,9 +118,9 @@ fn mandate(narrower: &Narrower) -> Mandate {
     };
     Mandate {
         images: narrower.images.as_ref().map(|all| all.iter().map(image).collect()),
-        signals: narrower.terminate.map(|may| {
-            may.then(|| SignalName::Text("TERM".to_owned())).into_iter().collect()
-        }),
+        signals: narrower
+            .terminate
+            .map(|may| may.then(|| SignalName::Text("TERM".to_owned())).into_iter().collect()),
         numbers: Counts {
             children: narrower.children,
             total: narrower.total,
@@ -234,9 +229,7 @@ impl World {
             Action::Narrow(of, narrower) => {
                 client(*of).map_or(Ok(()), |of| self.narrow(of, narrower))
             }
-            Action::Spawn(of, program) => {
-                client(*of).map_or(Ok(()), |of| self.spawn(of, *program))
-            }
+            Action::Spawn(of, program) => client(*of).map_or(Ok(()), |of| self.spawn(of, *program)),
             Action::Signal(of, which, terminate) => match (client(*of), child(*which)) {
                 (Some(of), Some(child)) => self.signal(of, child, *terminate),
                 _ => Ok(()),
@@ -465,7 +458,8 @@ impl World {
         self.settle()?;
         let left = || {
             let all = self.agent.descendants().into_values();
-            all.filter(|(name, state)| *state == 'Z' || !name.starts_with("embryo")).collect::<Vec<_>>()
+            all.filter(|(name, state)| *state == 'Z' || !name.starts_with("embryo"))
+                .collect::<Vec<_>>()
         };
         if !wait_for(PATIENCE, || left().is_empty()) {
             return Err(format!("processes are left: {:?}", left()));

@@ -173,7 +173,8 @@ fn check_job(jobs: &Jobs, pid: u64) -> PathBuf {
     };
     assert_eq!(limit("Max open files"), ["200", "200"]);
     assert_eq!(limit("Max core file size"), ["0", "0"]);
-    let environment: Vec<_> = proc(pid, "environ").split_terminator('\0').map(str::to_owned).collect();
+    let environment: Vec<_> =
+        proc(pid, "environ").split_terminator('\0').map(str::to_owned).collect();
     assert_eq!(environment, ["CI_JOB=7", "HOME=/nonexistent", "PATH=/usr/bin:/bin"]);
     jobs.path.join(below.trim_start_matches('/'))
 }
@@ -309,7 +310,11 @@ fn the_operators_command_sees_a_job_and_can_end_it() {
     };
     let shown: Value = serde_json::from_str(&embryo(&["agent", "ps", "--json"])).expect("JSON");
     let job = &shown["children"][0];
-    assert_eq!((job["pid"].as_u64(), job["uid"].as_u64()), (Some(pid), Some(JOB.into())), "{shown:#}");
+    assert_eq!(
+        (job["pid"].as_u64(), job["uid"].as_u64()),
+        (Some(pid), Some(JOB.into())),
+        "{shown:#}"
+    );
     let number = job["child"].as_u64().expect("a number").to_string();
     embryo(&["agent", "kill", &number]);
     let status = ci.ask("wait")["status"].as_i64();

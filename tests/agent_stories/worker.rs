@@ -71,7 +71,9 @@ fn config(compiler: &Path) -> String {
     let libraries = ["/lib", "/lib64"].into_iter().filter_map(|path| {
         // A link that leads below /usr is covered.
         let path = std::fs::canonicalize(path).ok().filter(|path| !path.starts_with("/usr"))?;
-        Some(format!("    {{ path = {path:?}, rights = [\"execute\", \"read-file\", \"read-dir\"] }},\n"))
+        Some(format!(
+            "    {{ path = {path:?}, rights = [\"execute\", \"read-file\", \"read-dir\"] }},\n"
+        ))
     });
     CONFIG
         .replace("{compiler}", &compiler.display().to_string())

@@ -60,12 +60,7 @@ fn close_in() -> Result<(), Box<dyn StdError>> {
     Ok(())
 }
 
-fn worker(
-    agent: &Agent,
-    compiler: &PathBuf,
-    object: &OwnedFd,
-    program: &OwnedFd,
-) -> Value {
+fn worker(agent: &Agent, compiler: &PathBuf, object: &OwnedFd, program: &OwnedFd) -> Value {
     let compile = || compile(agent, compiler, object);
     let mut with_more = compile();
     with_more.arg("-fplugin=/tmp/plugin.so");
@@ -238,4 +233,3 @@ fn attempt(number: i64, [a, b, c, d, e, f]: [i64; 6]) -> i32 {
     }
     0
 }
-
