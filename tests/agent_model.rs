@@ -16,7 +16,7 @@ mod agent_model {
     use std::time::{Duration, Instant};
 
     /// Seeds that are tried if nothing is said.
-    const SEEDS: u64 = 12;
+    const SEEDS: u64 = 6;
     /// Actions of one run.
     const LENGTH: usize = 120;
 
@@ -42,6 +42,7 @@ mod agent_model {
             }
             let actions = actions(seed);
             if let Err(difference) = world::run(&actions) {
+                eprintln!("seed {seed}: {difference}\nlooking for a shorter one");
                 let (fewer, last) = shrink::shrink(&actions, &difference);
                 panic!("seed {seed}: {difference}\nin short: {last}, after {fewer:#?}");
             }

@@ -88,7 +88,6 @@ fn bodies() -> Vec<Wrong> {
     let in_fd = |body: &[u8]| RawClient::packet(kind::SPAWN, REQUEST, flags::IN_FD, body);
     all.push(wrong("a plan in no descriptor", in_fd(&[0; 8]), 0));
     all.push(wrong("a plan here and there", in_fd(&[0; 9]), 1));
-    all.push(wrong("a second hello", packet(kind::HELLO, hello().as_bytes()), 0));
     all
 }
 
@@ -151,6 +150,21 @@ fn nothing_comes_before_hello() {
         client.say(kind::HELLO, 5, 0, &vec![0; len], &[]);
         assert_ends(&client, "another hello", Some(5));
     }
+    victim.check();
+}
+
+#[test]
+fn hello_comes_again_if_nothing_is_under_way() {
+    let victim = Victim::start();
+    let client = victim.client();
+    client.hello();
+    let _ = client.run(2, exit(0).as_bytes(), &[]);
+    client.hello();
+    client.spawn(3, crate::victim::stay().as_bytes(), &[]);
+    let started = client.hear().expect("it is answered");
+    assert_eq!(started.head.kind, kind::STARTED, "{started:?}");
+    client.say(kind::HELLO, 5, 0, hello().as_bytes(), &[]);
+    assert_ends(&client, "hello while a child runs", Some(5));
     victim.check();
 }
 

@@ -26,7 +26,7 @@ pub(super) enum Program {
     Environment,
     /// An op of it is in no mandate.
     Op,
-    /// An op of it fails.
+    /// It is a file that cannot be executed.
     Fault,
 }
 
@@ -154,7 +154,7 @@ impl Model {
             return Expected::Refused(rule);
         }
         let level = Level {
-            images: Some(vec![Program::Sleep, Program::True]),
+            images: Some(vec![Program::Sleep, Program::True, Program::Fault]),
             terminate: Some(true),
             lifetime: Some(lifetime),
             narrower: Some(narrower),
@@ -215,8 +215,8 @@ impl Model {
             Program::Op => return Expected::Refused("ops"),
             _ => {}
         }
-        let image = if program == Program::Fault { Program::True } else { program };
-        let lacks = |level: &Level| level.images.as_ref().is_some_and(|all| !all.contains(&image));
+        let lacks =
+            |level: &Level| level.images.as_ref().is_some_and(|all| !all.contains(&program));
         if levels.iter().any(lacks) {
             return Expected::Refused("images");
         }
@@ -303,7 +303,9 @@ impl Model {
                 }
             }
         }
-        dying.iter().for_each(|child| drop(self.ended(*child)));
+        dying.iter().for_each(|child| {
+            let _ = self.ended(*child);
+        });
         dying
     }
 

@@ -8,7 +8,7 @@ use embryo::agent::Agent;
 use embryo::agent::mandate::{ImageRule, Mandate, SignalName};
 use embryo::agent::mandate::{Lifetime as Lives, Numbers as Counts};
 use embryo::agent::wire::{self, kind};
-use embryo::{ExecFlags, Op, Plan, PlanBuilder};
+use embryo::{ExecFlags, Keep, Op, Plan, PlanBuilder};
 use embryo_agent::operator::Listing;
 use embryo_tests::agent::{Message, PATIENCE, RawClient, RunningAgent};
 use embryo_tests::wait_for;
@@ -47,7 +47,7 @@ struct World {
     children: BTreeMap<usize, Child>,
     next: usize,
     /// Descriptors of an agent of whom nobody wants anything.
-    idle: usize,
+    idle: u64,
 }
 
 /// Does all of it to a new agent, and says what was not as it should be.
@@ -76,6 +76,7 @@ fn unlimited() -> Numbers {
 
 fn config(model: &Model) -> String {
     let uid = rustix::process::geteuid().as_raw();
+    let gid = rustix::process::getegid().as_raw();
     let mut text = format!(
         "[agent]\nchildren = {CHILDREN}\nconnections = {CONNECTIONS}\nembryos = 4\n\
          [[listen]]\npath = '{{socket}}'\nmandate = 'operator'\n\
@@ -90,8 +91,10 @@ fn config(model: &Model) -> String {
         text += &format!(
             "[[listen]]\npath = '{{dir}}/{name}'\nmandate = '{name}'\n\
              [mandates.{name}]\npeers = [{{ uids = [{uid}] }}]\nsignals = ['TERM']\n\
-             images = [{{ path = '/usr/bin/sleep' }}, {{ path = '/usr/bin/true' }}]\n\
-             ops = ['set-pgid']\nlifetime = '{lifetime}'\nnarrower = {}\n",
+             bounds = {{ uids = [{uid}], gids = [{gid}], capabilities = 'all' }}\n\
+             images = [{{ path = '/usr/bin/sleep' }}, {{ path = '/usr/bin/true' }}, \
+             {{ path = '/etc/passwd' }}]\n\
+             lifetime = '{lifetime}'\nnarrower = {}\n",
             named.narrower
         );
         for (key, [children, connections]) in [
@@ -139,7 +142,9 @@ fn mandate(narrower: &Narrower) -> Mandate {
 
 fn path(program: Program) -> &'static std::ffi::CStr {
     match program {
-        Program::True | Program::Fault => c"/usr/bin/true",
+        Program::True => c"/usr/bin/true",
+        // It may be read, and not executed.
+        Program::Fault => c"/etc/passwd",
         Program::Other => c"/usr/bin/id",
         _ => c"/usr/bin/sleep",
     }
@@ -148,12 +153,16 @@ fn path(program: Program) -> &'static std::ffi::CStr {
 fn plan(program: Program) -> Plan {
     let mut plan = PlanBuilder::new();
     match program {
-        Program::Environment => drop(plan.env("LD_PRELOAD", "/tmp/library.so")),
-        Program::Op => drop(plan.op(&Op::Umask { mode: 0 })),
-        // The group of process 1, which is in another session.
-        Program::Fault => drop(plan.op(&Op::SetPgid { pgid: 1 })),
+        Program::Environment => {
+            plan.env("LD_PRELOAD", "/tmp/library.so");
+        }
+        Program::Op => {
+            plan.op(&Op::Umask { mode: 0 });
+        }
         _ => {}
     }
+    let umask = if program == Program::Op { Keep::empty() } else { Keep::UMASK };
+    plan.keep(Keep::CWD | Keep::SESSION | umask);
     plan.op(&Op::ExecPath { path: path(program), flags: ExecFlags::empty() });
     plan.arg("program").arg("1000").build().expect("it is a plan")
 }
@@ -216,8 +225,25 @@ impl World {
         let (clients, children) = (BTreeMap::new(), BTreeMap::new());
         let mut world = Self { agent, operator, model, clients, children, next: 1, idle: 0 };
         world.settle().expect("it has nothing to do");
-        world.idle = world.agent.fd_count();
+        world.idle = world.rest().expect("it says how many");
         world
+    }
+
+    /// How many descriptors it has when that changes no more: it makes embryos at first.
+    fn rest(&self) -> Checked<u64> {
+        let (mut last, mut same) = (Ok(0), 0);
+        let _ = wait_for(PATIENCE, || {
+            std::thread::sleep(Duration::from_millis(10));
+            let now = self.descriptors();
+            same = if now == last { same + 1 } else { 0 };
+            last = now;
+            same == 5
+        });
+        last
+    }
+
+    fn descriptors(&self) -> Checked<u64> {
+        Ok(self.listing()?.agent.descriptors)
     }
 
     fn act(&mut self, action: &Action) -> Checked {
@@ -464,8 +490,8 @@ impl World {
         if !wait_for(PATIENCE, || left().is_empty()) {
             return Err(format!("processes are left: {:?}", left()));
         }
-        if !wait_for(PATIENCE, || self.agent.fd_count() == self.idle) {
-            return Err(format!("descriptors are left: {:?}, of {}", self.agent.fds(), self.idle));
+        if !wait_for(PATIENCE, || self.descriptors().is_ok_and(|count| count <= self.idle)) {
+            return Err(format!("{:?} descriptors are left of {}", self.descriptors(), self.idle));
         }
         check("its status", &self.agent.stop().code(), &Some(0))
     }

@@ -29,7 +29,7 @@ mandate = "operator"
 description = "jobs of CI, as a user of their own"
 peers = [{ uids = [64001] }]
 images = [{ under = "/usr/bin" }]
-ops = ["put-fd"]
+ops = ["put-fd", "open-null"]
 environment = ["CI_*"]
 signals = ["TERM"]
 lifetime = "connection"
@@ -218,7 +218,10 @@ fn a_job_runs_as_its_own_user_in_its_own_cgroup_and_all_of_it_ends() {
     let gone = wait_for(PATIENCE, || !cgroup.exists());
     assert!(gone, "{:?} of {family:?}", members(&cgroup));
     for pid in family {
-        assert!(field(&proc(pid, "status"), "Uid") != format!("{JOB} {JOB} {JOB} {JOB}"), "{pid}");
+        let status = proc(pid, "status");
+        // Whoever inherits an orphan may take its time to reap it.
+        let is_dead = field(&status, "State").starts_with('Z');
+        assert!(is_dead || !field(&status, "Uid").starts_with(&JOB.to_string()), "{status}");
     }
 }
 
@@ -287,7 +290,7 @@ fn the_operator_sees_a_job_and_can_end_it() {
     assert_eq!(u64::from(job.pid), pid);
     assert_eq!((job.client_uid, job.uid, job.gid), (CI, Some(JOB), Some(JOB)));
     assert_eq!((job.mandate.as_str(), job.lifetime.as_str()), ("ci", "connection"));
-    assert!(job.cgroup.as_ref().is_some_and(|path| path.starts_with(&jobs.name)), "{job:?}");
+    assert!(job.cgroup.as_ref().is_some_and(|path| Path::new(path) == cgroup), "{job:?}");
     operator.kill_child(job.child).expect("it may kill");
     assert_eq!(ci.ask("wait")["status"], 9);
     assert!(wait_for(PATIENCE, || !cgroup.exists()), "{:?}", members(&cgroup));

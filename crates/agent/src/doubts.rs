@@ -66,8 +66,11 @@ impl Of<'_> {
         let everybody = |peer: &embryo::agent::mandate::Peer| {
             peer.uids.is_none() && peer.gids.is_none() && peer.cgroup.is_none()
         };
-        let open = self.mandate.peers.as_ref().is_none_or(|peers| peers.iter().any(everybody));
-        if !open {
+        let Some(peers) = self.mandate.peers.as_ref().filter(|peers| !peers.is_empty()) else {
+            let message = "nobody may connect, since no peers are named";
+            return vec![self.remark(&[], message).hint("peers = [{ uids = [...] }] names them")];
+        };
+        if !peers.iter().any(everybody) {
             return Vec::new();
         }
         let of_ours = config.listen.iter().filter(|listen| listen.mandate == self.name);

@@ -97,7 +97,7 @@ pub struct Child {
     pub left_ms: Option<u64>,
     /// `connection`, `agent` or `live-on`.
     pub lifetime: String,
-    /// Its own cgroup, below the root of cgroup v2.
+    /// The directory of its own cgroup.
     pub cgroup: Option<String>,
     /// Its time on a CPU.
     pub cpu_ms: Option<u64>,

@@ -13,6 +13,7 @@ mod listing;
 mod requests;
 mod signals;
 mod state;
+mod throttle;
 
 use crate::account::Accounts;
 use crate::config::{Config, Settings};
@@ -36,6 +37,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use throttle::Throttle;
 
 pub use state::{State, Staying};
 
@@ -139,6 +141,7 @@ pub struct Server {
     /// When the configuration was read.
     loaded: Instant,
     counts: Counts,
+    throttle: Throttle,
     ring: Ring,
     /// Whether no request is read, since the agent is about to execute itself.
     draining: bool,
@@ -246,6 +249,7 @@ impl Server {
             since: Instant::now(),
             loaded: Instant::now(),
             counts: Counts::default(),
+            throttle: Throttle::default(),
             ring,
             draining: false,
             buffer: Vec::new(),

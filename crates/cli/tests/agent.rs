@@ -84,7 +84,7 @@ fn all_mistakes_are_shown_at_once() {
 fn what_is_perhaps_not_meant_is_a_warning() {
     let (_dir, name) = file(
         "[[listen]]\npath = '/run/x.sock'\nmode = '0666'\nmandate = 'a'\n\
-         [mandates.a]\nlifetime = 'live-on'\nimages = [{ registers = true }]\n\
+         [mandates.a]\npeers = [{}]\nlifetime = 'live-on'\nimages = [{ registers = true }]\n\
          environment = ['*']\n[mandates.a.bounds]\nuids = ['0-100']\n\
          sources = [{ path = '/usr', writable = true }]\n[mandates.b]\n",
     );
@@ -93,6 +93,7 @@ fn what_is_perhaps_not_meant_is_a_warning() {
     for expect in [
         "may run as root",
         "any uid that can open the socket",
+        "nobody may connect",
         "any program at all",
         "no filter of system calls",
         "no-new-privs is not forced",

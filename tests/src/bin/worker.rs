@@ -62,6 +62,7 @@ fn close_in() -> Result<(), Box<dyn StdError>> {
 
 fn worker(agent: &Agent, compiler: &PathBuf, object: &OwnedFd, program: &OwnedFd) -> Value {
     let compile = || compile(agent, compiler, object);
+    let mut first = compile();
     let mut with_more = compile();
     with_more.arg("-fplugin=/tmp/plugin.so");
     let mut other_args = Command::new(compiler);
@@ -75,7 +76,7 @@ fn worker(agent: &Agent, compiler: &PathBuf, object: &OwnedFd, program: &OwnedFd
     let mut no_such = Command::new("/usr/bin/../bin/id");
     no_such.agent(agent);
     let mut by_handle = Command::from_fd(copy(object), "object");
-    by_handle.agent(agent).stdout(Stdio::null());
+    by_handle.agent(agent);
     let mut directory = compile();
     directory.current_dir("/tmp");
     let mut uid = compile();
@@ -84,7 +85,7 @@ fn worker(agent: &Agent, compiler: &PathBuf, object: &OwnedFd, program: &OwnedFd
     root.chroot("/");
     json!({
         "attempts": attempts(compiler),
-        "compiled": outcome(&mut compile()),
+        "compiled": outcome(&mut first),
         "refused": {
             "one more argument": outcome(&mut with_more),
             "another argument": outcome(&mut other_args),
@@ -105,6 +106,8 @@ fn worker(agent: &Agent, compiler: &PathBuf, object: &OwnedFd, program: &OwnedFd
 }
 
 fn compile(agent: &Agent, compiler: &PathBuf, object: &OwnedFd) -> Command {
+    // Each reads it from the beginning.
+    rustix::fs::seek(rustix::stdio::stdin(), rustix::fs::SeekFrom::Start(0)).expect("it is a file");
     let mut command = Command::new(compiler);
     command.args(ARGS).agent(agent).stdout(copy(object));
     command

@@ -29,7 +29,8 @@ pub(super) fn fault(error: &SpawnError, origin: &[u32]) -> (u32, Vec<u8>) {
         Cause::TimedOut => flags::TIMED_OUT,
         _ => 0,
     };
-    let known = [&error.object, &error.detail, &error.hint];
+    // The client knows the object by its own plan; here it may be a handle that took its place.
+    let known = [&error.detail, &error.hint];
     let texts: Vec<_> = known.into_iter().flatten().map(String::as_str).collect();
     (how, [head.as_bytes(), words(&texts.join(": ")).as_bytes()].concat())
 }

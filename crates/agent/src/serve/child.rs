@@ -158,7 +158,8 @@ impl Server {
             self.groups.end(own);
         }
         let pid = child.process.id();
-        tracing::info!(child = number, pid, status, "ended");
+        let ended = std::process::ExitStatus::from_raw(status);
+        tracing::info!(child = number, pid, status = %ended, "ended");
         self.accounts.give_back(child.charge, true);
         if let Some(id) = child.connection {
             if let Some(connection) = self.connections.get_mut(&id) {

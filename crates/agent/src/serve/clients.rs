@@ -164,9 +164,15 @@ impl Server {
 
     fn serve(&mut self, id: u64, number: u64, request: Request<'_>, fds: Vec<OwnedFd>) {
         let greets = matches!(request, Request::Hello(_));
-        if self.connections.get(&id).is_none_or(|connection| connection.welcomed == greets) {
+        // Who was handed a connection does not know whether it was greeted before.
+        let fits = |connection: &Connection| match connection.welcomed {
+            true => !greets || connection.rests(),
+            false => greets,
+        };
+        if !self.connections.get(&id).is_some_and(fits) {
             self.dispose(self.uid_of(id), fds);
-            return self.malformed(id, number, "hello comes first, and once");
+            let why = "hello comes first, and again only if nothing is under way and no child runs";
+            return self.malformed(id, number, why);
         }
         let done = match request {
             Request::Spawn { timeout_ms, plan } => {
@@ -261,7 +267,20 @@ impl Server {
     pub(super) fn refuse(&mut self, id: u64, request: u64, refusal: &Refusal) {
         let Refusal { rule, why } = refusal;
         self.counts.refused += 1;
-        tracing::warn!(connection = id, request, rule, why, "refused");
+        match self.throttle.admits(Instant::now()) {
+            Some(0) => tracing::warn!(connection = id, request, rule, why, "refused"),
+            Some(others) => {
+                tracing::warn!(
+                    connection = id,
+                    request,
+                    rule,
+                    why,
+                    others,
+                    "refused, as others were"
+                );
+            }
+            None => {}
+        }
         self.tell(id, kind::REFUSED, request, 0, &answer::refused(refusal), &[]);
     }
 

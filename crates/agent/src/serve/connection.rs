@@ -96,6 +96,11 @@ impl Connection {
         self.waiting.is_empty() && self.in_flight < IN_FLIGHT_MAX
     }
 
+    /// Whether nothing is to come but answers to further requests.
+    pub(super) fn rests(&self) -> bool {
+        self.in_flight == 0 && self.children.is_empty() && self.waiting.is_empty()
+    }
+
     /// Whether something waits to go out.
     pub(super) fn has_waiting(&self) -> bool {
         !self.waiting.is_empty()

@@ -184,7 +184,7 @@ impl Server {
         let why = format!("the image's SHA-256 is {digest}, which is not listed");
         if let Some(launch) = self.forget(number) {
             let (id, request) = (launch.connection, launch.request);
-            self.bury(launch);
+            self.bury(launch, false);
             self.refuse(id, request, &Refusal { rule: "images".into(), why });
         }
     }
@@ -196,8 +196,9 @@ impl Server {
     }
 
     /// Settles what a launch leaves that has not become a child.
-    fn bury(&mut self, launch: Launch) {
-        self.accounts.give_back(launch.charge, false);
+    /// What may have entered its image counts as started.
+    fn bury(&mut self, launch: Launch, perhaps_ran: bool) {
+        self.accounts.give_back(launch.charge, perhaps_ran);
         self.dispose(launch.uid, launch.grants);
         // What flies is killed here.
         drop(launch.stage);
@@ -363,9 +364,11 @@ impl Server {
         let Some(launch) = self.forget(number) else { return };
         let (id, request, program) = (launch.connection, launch.request, &launch.judged.program);
         self.counts.faults += 1;
-        tracing::warn!(connection = id, request, program, error, "not started");
+        if self.throttle.admits(Instant::now()).is_some() {
+            tracing::warn!(connection = id, request, program, error, "not started");
+        }
         let (flags, body) = body(&launch.judged);
-        self.bury(launch);
+        self.bury(launch, false);
         self.tell(id, kind::FAULT, request, flags, &body, &[]);
     }
 
@@ -379,7 +382,9 @@ impl Server {
     pub(super) fn give_up(&mut self, number: u64) {
         let Some(launch) = self.forget(number) else { return };
         self.waiting.retain(|one| *one != number);
-        self.bury(launch);
+        // Whoever asks and goes before it hears the answer has had it run, for all that is known.
+        let flies = matches!(launch.stage, Stage::Flying(_));
+        self.bury(launch, flies);
     }
 
     /// The agent stops, and this launch is not to be.

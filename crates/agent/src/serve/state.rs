@@ -53,6 +53,7 @@ struct ConnectionState {
     parent: Option<u64>,
     since_ms: u64,
     started: u64,
+    welcomed: bool,
     levels: Vec<(String, Mandate)>,
     accounts: Vec<AccountId>,
     peer: PeerState,
@@ -215,6 +216,7 @@ impl Server {
         let mut connection = Connection::new(socket, held, state.parent);
         connection.since = earlier(state.since_ms);
         connection.started = state.started;
+        connection.welcomed = state.welcomed;
         connection.keep_waiting(waiting);
         let number = state.number;
         self.watch(&connection, Token::Connection(number), epoll::EventFlags::RDHUP)?;
@@ -303,6 +305,7 @@ impl ConnectionState {
             parent: connection.parent,
             since_ms: elapsed_ms(connection.since),
             started: connection.started,
+            welcomed: connection.welcomed,
             levels: levels.collect(),
             accounts: held.accounts.clone(),
             peer,

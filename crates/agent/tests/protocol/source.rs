@@ -10,12 +10,6 @@ pub(crate) struct Structure {
     pub(crate) fields: Vec<(String, usize)>,
 }
 
-impl Structure {
-    pub(crate) fn size(&self) -> usize {
-        self.fields.iter().map(|(_, size)| size).sum()
-    }
-}
-
 /// The constants of a module of `wire.rs`, with their values.
 pub(crate) fn constants(module: &str) -> Vec<(String, u32)> {
     let start = format!("pub mod {module} {{");

@@ -173,13 +173,18 @@ fn report() -> LaunchReport {
 /// A fault, as a launch of the caller's own would report it.
 fn failed(agent: &Agent, answer: &Packet, plan: &OwnedPlan, grants: &[BorrowedFd<'_>]) -> Error {
     let Some((told, words)) = fault(&answer.body) else { return agent.no_such_message() };
-    let words = Some(words).filter(|words| !words.is_empty());
+    let mut words = Some(words).filter(|words| !words.is_empty());
     let (index, errno) = (told.index.get(), told.errno.get());
     let entries = plan.as_plan().entries().len();
     let known = Step::from_index(index).is_some() || (index as usize) < entries;
     let end = answer.flags & (flags::KILLED | flags::TIMED_OUT);
     let (fault, cause) = match (end, known, told.code.get()) {
-        (0, true, code) => (Fault { index, code, errno }, Cause::Refused),
+        (0, true, code) => {
+            // The agent may have put another op in its place, which says nothing to the client.
+            let own = plan.as_plan().code(index).map_or(code, |own| own as u16);
+            words = words.filter(|_| own == code);
+            (Fault { index, code: own, errno }, Cause::Refused)
+        }
         (0, false, 0) => {
             let what = words.unwrap_or_else(|| "making a child".to_owned());
             let errno = Errno::from_raw_os_error(errno.into());
