@@ -16,7 +16,7 @@ mod agent_model {
     use std::time::{Duration, Instant};
 
     /// Seeds that are tried if nothing is said.
-    const SEEDS: u64 = 6;
+    const SEEDS: u64 = 20;
     /// Actions of one run.
     const LENGTH: usize = 120;
 

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::agent::{self, Load, Report};
 use crate::axis::Axis;
 use crate::batch::{self, Batch, Job, Way};
 use crate::contender::Kind;
@@ -74,6 +75,11 @@ const HATCHERY_FIRST_MAX: f64 = 1.0;
 /// A sandbox from start to exit, against bubblewrap's.
 const SANDBOX_TO_BUBBLEWRAP_MAX: f64 = 0.35;
 
+/// An agent's child against posix_spawn's, from a client that has nothing much.
+const AGENT_TO_POSIX_SPAWN_MAX: f64 = 1.5;
+/// The same, from the client that has much of everything.
+const AGENT_TO_POSIX_SPAWN_LOADED_MAX: f64 = 1.0;
+
 /// Judges every aim of the parts that were measured.
 pub(crate) fn judge(results: &Results) -> Vec<Aim> {
     let mut aims = Vec::new();
@@ -85,6 +91,9 @@ pub(crate) fn judge(results: &Results) -> Vec<Aim> {
     }
     if !results.sandboxes.is_empty() {
         aims.extend(of_sandboxes(&results.sandboxes));
+    }
+    if let Some(report) = &results.agent {
+        aims.extend(of_agents(report));
     }
     aims
 }
@@ -98,6 +107,32 @@ fn of_sandboxes(rows: &[Sandbox]) -> Vec<Aim> {
         Aim::at_most(what, SANDBOX_TO_BUBBLEWRAP_MAX, measured)
     };
     [Way::EmbryoCommand, Way::EmbryoPlan, Way::EmbryoRun].map(aim).into()
+}
+
+/// An agent whose mandate forces what a mandate should, with a rule for a path: until its client has heard of
+/// the start, and of the end.
+fn of_agents(report: &Report) -> Vec<Aim> {
+    use agent::Way;
+    let (of, to) = (Way::Forced, Way::PosixSpawn);
+    let mut aims = Vec::new();
+    for point in &report.points {
+        let limit = match point.load {
+            Load::NOTHING => AGENT_TO_POSIX_SPAWN_MAX,
+            Load { memory, descriptors } if memory > 0 && descriptors > 0 => {
+                AGENT_TO_POSIX_SPAWN_LOADED_MAX
+            }
+            _ => continue,
+        };
+        let what = |time| {
+            let load = point.load.label();
+            format!("{} / {}, {time}, {load}", of.label(), to.label())
+        };
+        let started = point.ratio(|row| row.started, of, to);
+        aims.push(Aim::at_most(what("started"), limit, started));
+        let ended = point.ratio(|row| row.ended, of, to);
+        aims.push(Aim::at_most(what("ended"), limit, ended));
+    }
+    aims
 }
 
 /// What batching is worth, for each way that embryo has.

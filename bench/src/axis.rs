@@ -61,10 +61,10 @@ impl Axis {
     }
 }
 
-/// The most descriptors that the chosen axes open.
+/// The most descriptors that are opened, along the chosen axes and in an agent's clients.
 pub(crate) fn descriptors_max(settings: &Settings) -> usize {
-    if !settings.axes.contains(&Axis::Descriptors) {
-        return 0;
-    }
-    Axis::Descriptors.values(settings).iter().copied().max().unwrap_or(0)
+    let chosen = settings.axes.contains(&Axis::Descriptors);
+    let axis = if chosen { Axis::Descriptors.values(settings) } else { &[] };
+    let clients = settings.agent.iter().flat_map(|agent| &agent.loads);
+    axis.iter().copied().chain(clients.map(|load| load.descriptors)).max().unwrap_or(0)
 }

@@ -1,4 +1,5 @@
-//! The directory that holds the child's executable, removed at the end or by SIGINT and SIGTERM.
+//! Directories for the child's executable and whatever else a part needs, removed at the end or by SIGINT and
+//! SIGTERM.
 //!
 //! Children need no such care: each of them ends by itself within a millisecond.
 
@@ -6,48 +7,62 @@ use std::ffi::CString;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::ptr;
 use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
-/// What the signal handler removes.
-static LEFTOVERS: OnceLock<Leftovers> = OnceLock::new();
+/// What the signal handler removes: a place for each directory that there ever is in a run. One that has gone
+/// already is no harm.
+static LEFTOVERS: [OnceLock<Leftovers>; 4] = [const { OnceLock::new() }; 4];
 
 struct Leftovers {
-    file: CString,
+    files: Vec<CString>,
     directory: CString,
 }
 
-/// A temporary directory for one file.
+/// A temporary directory for a few files.
 #[derive(Debug)]
-pub(crate) struct Scratch {
-    directory: TempDir,
-    file: PathBuf,
-}
+pub(crate) struct Scratch(TempDir);
 
 impl Scratch {
-    /// A directory under `$TMPDIR` that will hold `name`. Call it once: the handlers know one.
+    /// A directory under `$TMPDIR` that will hold `name`.
     pub(crate) fn new(name: &str) -> io::Result<Self> {
-        let directory = tempfile::Builder::new().prefix("embryo-bench-").tempdir()?;
-        let file = directory.path().join(name);
-        let leftovers = Leftovers { file: c_path(&file)?, directory: c_path(directory.path())? };
-        if LEFTOVERS.set(leftovers).is_ok() {
-            handle(libc::SIGINT)?;
-            handle(libc::SIGTERM)?;
-        }
-        Ok(Self { directory, file })
+        Self::below(&std::env::temp_dir(), [name])
     }
 
-    /// The file's path.
-    pub(crate) fn file(&self) -> &Path {
-        &self.file
+    /// A directory in `parent` that will hold these files and no others.
+    pub(crate) fn below<'a>(
+        parent: &Path,
+        names: impl IntoIterator<Item = &'a str>,
+    ) -> io::Result<Self> {
+        let directory = tempfile::Builder::new().prefix("embryo-bench-").tempdir_in(parent)?;
+        let path = directory.path();
+        let files = names.into_iter().map(|name| c_path(&path.join(name)));
+        let mut leftovers =
+            Leftovers { files: files.collect::<Result<_, _>>()?, directory: c_path(path)? };
+        for place in &LEFTOVERS {
+            match place.set(leftovers) {
+                Ok(()) => {
+                    handle(libc::SIGINT)?;
+                    handle(libc::SIGTERM)?;
+                    return Ok(Self(directory));
+                }
+                Err(back) => leftovers = back,
+            }
+        }
+        Err(io::Error::other("the signal handler has no place for another directory"))
+    }
+
+    /// The directory's path.
+    pub(crate) fn directory(&self) -> &Path {
+        self.0.path()
     }
 
     /// Removes the directory now, so that a failure to do so is heard of.
     pub(crate) fn close(self) -> io::Result<()> {
-        self.directory.close()
+        self.0.close()
     }
 }
 
@@ -65,9 +80,11 @@ fn handle(signal: libc::c_int) -> io::Result<()> {
 }
 
 extern "C" fn remove_and_exit(signal: libc::c_int) {
-    if let Some(leftovers) = LEFTOVERS.get() {
-        // SAFETY: unlink(2) may be called in a handler, and the path lives as long as the program.
-        unsafe { libc::unlink(leftovers.file.as_ptr()) };
+    for leftovers in LEFTOVERS.iter().filter_map(OnceLock::get) {
+        for file in &leftovers.files {
+            // SAFETY: unlink(2) may be called in a handler, and the path lives as long as the program.
+            unsafe { libc::unlink(file.as_ptr()) };
+        }
         // SAFETY: as for unlink.
         unsafe { libc::rmdir(leftovers.directory.as_ptr()) };
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
+use crate::agent::Load;
 use crate::axis::Axis;
 use crate::contender::Kind;
 
@@ -53,6 +54,8 @@ pub(crate) enum Part {
     Throughput,
     /// A whole sandbox from its start to its exit, beside bubblewrap and util-linux.
     Sandbox,
+    /// A child that an agent starts, beside direct ones and other daemons, and such children a second.
+    Agent,
 }
 
 impl Part {
@@ -62,6 +65,7 @@ impl Part {
         Self::Create,
         Self::Batching,
         Self::Sandbox,
+        Self::Agent,
         Self::Throughput,
         Self::Stalls,
     ];
@@ -88,6 +92,7 @@ pub(crate) struct Settings {
     pub(crate) batching: Option<BatchSettings>,
     pub(crate) throughput: Option<ThroughputSettings>,
     pub(crate) sandbox: Option<SandboxSettings>,
+    pub(crate) agent: Option<AgentSettings>,
 }
 
 /// How sandboxes are measured.
@@ -95,6 +100,19 @@ pub(crate) struct Settings {
 pub(crate) struct SandboxSettings {
     pub(crate) rounds_max: u32,
     pub(crate) budget: Duration,
+}
+
+/// How an agent's children are measured.
+#[derive(Debug)]
+pub(crate) struct AgentSettings {
+    /// What the client has much of; the first has nothing, the last has most of all.
+    pub(crate) loads: Vec<Load>,
+    pub(crate) rounds_max: u32,
+    /// A client starts no further round after this time.
+    pub(crate) point_budget: Duration,
+    /// Slices for each caller and each number of clients.
+    pub(crate) slices: u32,
+    pub(crate) slice: Duration,
 }
 
 /// How the making of embryos is measured.
@@ -161,6 +179,23 @@ impl Args {
             rounds_max,
             budget: Duration::from_millis(if quick { 3000 } else { 30_000 }),
         };
+        let (memory, descriptors) = (if quick { 256 * MIB } else { 4096 * MIB }, 10_000);
+        let loaded = |memory, descriptors| Load { memory, descriptors };
+        let agent = AgentSettings {
+            loads: match quick {
+                true => vec![Load::NOTHING, loaded(memory, descriptors)],
+                false => vec![
+                    Load::NOTHING,
+                    loaded(memory, 0),
+                    loaded(0, descriptors),
+                    loaded(memory, descriptors),
+                ],
+            },
+            rounds_max,
+            point_budget: Duration::from_millis(if quick { 1200 } else { 20_000 }),
+            slices: if quick { 1 } else { 6 },
+            slice: Duration::from_millis(if quick { 60 } else { 500 }),
+        };
         let parts = chosen(&self.only, Part::ALL);
         let launches = parts.contains(&Part::Launches);
         Settings {
@@ -177,6 +212,7 @@ impl Args {
             batching: parts.contains(&Part::Batching).then_some(batching),
             throughput: parts.contains(&Part::Throughput).then_some(throughput),
             sandbox: parts.contains(&Part::Sandbox).then_some(sandbox),
+            agent: parts.contains(&Part::Agent).then_some(agent),
         }
     }
 }

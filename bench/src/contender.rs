@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
 use clap::ValueEnum;
@@ -147,6 +148,21 @@ pub(crate) fn sharing_memory(
 /// A described child, as a contender.
 pub(crate) fn commanded(command: ::embryo::Command) -> Box<dyn Contender> {
     Box::new(embryo::Commanded(command))
+}
+
+/// A process of embryo's that has started.
+pub(crate) fn started(process: ::embryo::Process) -> Running {
+    Running::Embryo(embryo::Running::Started(process))
+}
+
+/// Where a program of the system is.
+///
+/// # Errors
+/// `Unsupported` with the other words if it is not there.
+pub(crate) fn found(name: &str, otherwise: &str) -> io::Result<PathBuf> {
+    let dirs = ["/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/local/bin"];
+    let path = dirs.iter().map(|dir| Path::new(dir).join(name)).find(|path| path.exists());
+    path.ok_or_else(|| io::Error::new(io::ErrorKind::Unsupported, otherwise))
 }
 
 /// A plan with what its slots stand for, as a contender.

@@ -24,6 +24,7 @@ use crate::results::{Failure, LeftOut, Point, Results, Row};
 use crate::shuffle::Shuffler;
 use crate::stdio::{OwnStdout, Stdio};
 
+mod agent;
 mod aims;
 mod axis;
 mod ballast;
@@ -50,6 +51,9 @@ mod stdio;
 mod table;
 mod throughput;
 
+/// The child's file.
+const CHILD: &str = "bench-child";
+
 type Failed = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {
@@ -74,9 +78,10 @@ fn run(args: &Args) -> Result<Results, Failed> {
     stdio::keep_own_descriptors();
     ballast::raise_descriptor_limit(axis::descriptors_max(&settings));
 
-    let scratch = Scratch::new("bench-child")?;
-    child::install(scratch.file())?;
-    let results = measure_all(&mut settings, scratch.file());
+    let scratch = Scratch::new(CHILD)?;
+    let child = scratch.directory().join(CHILD);
+    child::install(&child)?;
+    let results = measure_all(&mut settings, &child);
     scratch.close()?;
     let results = results?;
 
@@ -101,6 +106,7 @@ fn measure_all(settings: &mut Settings, child: &Path) -> Result<Results, Failed>
         creation: None,
         batching: Vec::new(),
         sandboxes: Vec::new(),
+        agent: None,
         throughput: Vec::new(),
         stalls: Vec::new(),
         aims: Vec::new(),
@@ -132,7 +138,18 @@ fn measure_all(settings: &mut Settings, child: &Path) -> Result<Results, Failed>
         let rows = sandbox::measure(sandbox, child, &own, &mut shuffler);
         results.sandboxes = rows.map_err(|error| format!("sandboxes: {error}"))?;
     }
+    if let Some(agent) = &settings.agent {
+        eprintln!("an agent's children");
+        let report = agent::measure(agent, &own, &mut shuffler);
+        results.agent = Some(report.map_err(|error| format!("agent: {error}"))?);
+    }
     drop(confined);
+    let there = results.agent.as_mut().filter(|report| report.skipped.is_none());
+    if let Some((report, agent)) = there.zip(settings.agent.as_ref()) {
+        eprintln!("an agent's children a second");
+        let rates = agent::measure_rates(agent, &own, &mut shuffler);
+        report.rates = rates.map_err(|error| format!("agent, rates: {error}"))?;
+    }
     if let Some(throughput) = &settings.throughput {
         eprintln!("throughput");
         let rows = throughput::measure(&settings.kinds, &spec, throughput, &own, &mut shuffler);

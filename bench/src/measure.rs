@@ -20,11 +20,11 @@ const SHARE_PERCENT_MAX: u64 = 40;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Launch {
     /// Until the call came back to its caller.
-    blocked_ns: u64,
+    pub(crate) blocked_ns: u64,
     /// Until the child read the clock.
-    first_ns: u64,
+    pub(crate) first_ns: u64,
     /// Until the child was reaped.
-    reaped_ns: u64,
+    pub(crate) reaped_ns: u64,
 }
 
 /// The times of many launches. They are kept small, since a fork copies them: a time of more than
@@ -178,8 +178,17 @@ pub(crate) fn launch_whole(
     own: &OwnStdout,
     read: impl FnOnce(BorrowedFd<'_>) -> io::Result<u64>,
 ) -> io::Result<(u64, u64)> {
-    let launch = launch_once(contender, Stdio::Inherited, own, read)?;
+    let launch = launch_inherited(contender, own, read)?;
     Ok((launch.first_ns, launch.reaped_ns))
+}
+
+/// Launches a child that inherits its stdio, and reaps it.
+pub(crate) fn launch_inherited(
+    contender: &mut dyn Contender,
+    own: &OwnStdout,
+    read: impl FnOnce(BorrowedFd<'_>) -> io::Result<u64>,
+) -> io::Result<Launch> {
+    launch_once(contender, Stdio::Inherited, own, read)
 }
 
 /// Launches a child and reaps it while other threads do the same. All children answer to one pipe,

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::agent;
 use crate::aims::Aim;
 use crate::axis::Axis;
 use crate::batch::Batch;
@@ -30,6 +31,8 @@ pub(crate) struct Results {
     pub(crate) batching: Vec<Batch>,
     /// Sandboxes from start to exit.
     pub(crate) sandboxes: Vec<Sandbox>,
+    /// Children that an agent started.
+    pub(crate) agent: Option<agent::Report>,
     /// Launches a second from several threads.
     pub(crate) throughput: Vec<Throughput>,
     pub(crate) stalls: Vec<Stall>,
@@ -121,7 +124,8 @@ impl Results {
     /// In how many places launches failed.
     pub(crate) fn failing_places(&self) -> usize {
         let sandboxes = self.sandboxes.iter().filter(|row| row.failures.count > 0);
-        self.failures.len() + sandboxes.count()
+        let agents = self.agent.as_ref().map_or(0, agent::Report::failing_places);
+        self.failures.len() + sandboxes.count() + agents
     }
 
     /// The points of `axis` that were measured.

@@ -13,6 +13,8 @@ use crate::stats::Spread;
 use crate::stdio::Stdio;
 use crate::throughput::Throughput;
 
+mod agent;
+
 const NAME: usize = 15;
 
 /// Writes everything.
@@ -44,6 +46,9 @@ pub(crate) fn write(results: &Results, kinds: &[Kind], to: &mut impl Write) -> i
     }
     batching(&results.batching, to)?;
     sandboxes(&results.sandboxes, to)?;
+    if let Some(report) = &results.agent {
+        agent::write(report, to)?;
+    }
     throughput(&results.throughput, to)?;
     stalls(&results.stalls, to)?;
     aims(results, to)?;
@@ -281,7 +286,7 @@ fn aims(results: &Results, to: &mut impl Write) -> io::Result<()> {
     }
     writeln!(
         to,
-        "\nAims: ratios of medians, of the caller's blocked time, an op's or a whole sandbox's"
+        "\nAims: ratios of medians, of the caller's blocked time, an op's, or a whole sandbox's or child's"
     )?;
     for aim in &results.aims {
         let verdict = match aim.met {
@@ -320,6 +325,9 @@ fn troubles(results: &Results, to: &mut impl Write) -> io::Result<()> {
             let count = row.failures.count;
             writeln!(to, "\nFAILED: sandbox, {way}: {count} launches, the first with: {first}")?;
         }
+    }
+    if let Some(report) = &results.agent {
+        agent::troubles(report, to)?;
     }
     for batch in results.batching.iter().filter(|batch| batch.ops_per_message == 1) {
         if let Some(reason) = &batch.skipped {

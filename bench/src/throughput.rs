@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::child::ChildSpec;
 use crate::cli::ThroughputSettings;
 use crate::clock::now_ns;
-use crate::contender::Kind;
+use crate::contender::{Contender, Kind};
 use crate::cpus::{Confined, Parts};
 use crate::measure::{Failures, launch_among_others};
 use crate::shuffle::Shuffler;
@@ -86,7 +86,7 @@ impl Lane {
     /// A slice in which launches are counted.
     fn count(&mut self, slice: Duration, spec: &ChildSpec, own: &OwnStdout) -> io::Result<()> {
         let Some(kind) = self.kind else { return Ok(()) };
-        let (counted, took) = launch_for(kind, self.threads, slice, spec, own)?;
+        let (counted, took) = launch_for(self.threads, slice, &one_by_one(kind, spec), own)?;
         self.launches += counted.launches;
         self.rates.push(counted.launches as f64 / took.as_secs_f64());
         self.failures.merge(counted.failures);
@@ -110,7 +110,10 @@ impl Lane {
             // The launching threads inherit the CPUs from this one, and their children from them.
             let _launcher = cpus.and_then(|cpus| Confined::to(&cpus.others).ok());
             let counted = match self.kind {
-                Some(kind) => launch_for(kind, self.threads, slice, spec, own).map(|(it, _)| it),
+                Some(kind) => {
+                    let prepare = one_by_one(kind, spec);
+                    launch_for(self.threads, slice, &prepare, own).map(|(it, _)| it)
+                }
                 None => {
                     thread::sleep(slice);
                     Ok(Counted::default())
@@ -175,26 +178,48 @@ pub(crate) fn measure(
 
 /// What launching threads did.
 #[derive(Default)]
-struct Counted {
-    launches: u64,
-    failures: Failures,
+pub(crate) struct Counted {
+    pub(crate) launches: u64,
+    pub(crate) failures: Failures,
 }
 
-/// Launches and reaps for one slice, each thread one child after another, and tells how long that
-/// took: to the end of the last child that was begun in time.
-fn launch_for(
-    kind: Kind,
+/// What a launching thread does again and again.
+pub(crate) trait Turns {
+    /// Launches what there is to launch, until one more child has ended.
+    fn turn(&mut self, own: &OwnStdout) -> io::Result<()>;
+
+    /// Waits for those that are still under way, and tells how many they were.
+    fn finish(&mut self, _own: &OwnStdout) -> io::Result<u64> {
+        Ok(0)
+    }
+}
+
+/// A child at a time.
+pub(crate) struct OneByOne(pub(crate) Box<dyn Contender>);
+
+impl Turns for OneByOne {
+    fn turn(&mut self, own: &OwnStdout) -> io::Result<()> {
+        launch_among_others(&mut *self.0, own)
+    }
+}
+
+fn one_by_one(kind: Kind, spec: &ChildSpec) -> impl Fn() -> io::Result<Box<dyn Turns>> + Sync {
+    move || Ok(Box::new(OneByOne(kind.prepare(spec)?)))
+}
+
+/// Takes turns for one slice in each thread, and tells how long that took: to the end of the last child that
+/// was begun in time.
+pub(crate) fn launch_for(
     threads: usize,
     slice: Duration,
-    spec: &ChildSpec,
+    prepare: &(dyn Fn() -> io::Result<Box<dyn Turns>> + Sync),
     own: &OwnStdout,
 ) -> io::Result<(Counted, Duration)> {
     // Nobody begins before all are there; the one more is this thread, which takes the time.
     let begin = Barrier::new(threads + 1);
     thread::scope(|scope| {
-        let launchers: Vec<_> = (0..threads)
-            .map(|_| scope.spawn(|| launcher(kind, slice, spec, own, &begin)))
-            .collect();
+        let launchers: Vec<_> =
+            (0..threads).map(|_| scope.spawn(|| launcher(slice, prepare, own, &begin))).collect();
         begin.wait();
         let started = Instant::now();
         let mut counted = Counted::default();
@@ -215,22 +240,25 @@ fn launch_for(
 }
 
 fn launcher(
-    kind: Kind,
     slice: Duration,
-    spec: &ChildSpec,
+    prepare: &(dyn Fn() -> io::Result<Box<dyn Turns>> + Sync),
     own: &OwnStdout,
     begin: &Barrier,
 ) -> io::Result<Counted> {
-    let contender = kind.prepare(spec);
+    let turns = prepare();
     // Also if that failed: the others wait.
     begin.wait();
-    let (mut contender, mut counted) = (contender?, Counted::default());
+    let (mut turns, mut counted) = (turns?, Counted::default());
     let started = Instant::now();
     while started.elapsed() < slice && !counted.failures.too_many() {
-        match launch_among_others(&mut *contender, own) {
+        match turns.turn(own) {
             Ok(()) => counted.launches += 1,
             Err(error) => counted.failures.add(&error),
         }
+    }
+    match turns.finish(own) {
+        Ok(more) => counted.launches += more,
+        Err(error) => counted.failures.add(&error),
     }
     Ok(counted)
 }

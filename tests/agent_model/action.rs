@@ -44,7 +44,7 @@ pub(super) struct Narrower {
 
 impl Narrower {
     fn any(random: &mut Random) -> Self {
-        let images = random.some(3, |random| random.below(4));
+        let images = random.some(4, |random| random.below(4));
         Self {
             images: images.map(|which| match which {
                 0 => Vec::new(),
@@ -53,10 +53,10 @@ impl Narrower {
                 _ => vec![Program::Sleep, Program::True],
             }),
             terminate: random.some(3, |random| random.below(2)).map(|one| one == 0),
-            children: random.some(3, |random| random.below(4)),
-            total: random.some(3, |random| random.below(5)),
+            children: random.some(4, |random| random.below(4)),
+            total: random.some(4, |random| random.below(5)),
             connections: random.some(4, |random| random.below(4)),
-            lifetime: random.some(3, |random| random.below(3)).map(|which| match which {
+            lifetime: random.some(2, |random| random.below(3)).map(|which| match which {
                 0 => Lifetime::Connection,
                 1 => Lifetime::Agent,
                 _ => Lifetime::LiveOn,
@@ -78,10 +78,10 @@ pub(super) struct Numbers {
 impl Numbers {
     pub(super) fn any(random: &mut Random) -> Self {
         Self {
-            children: random.some(2, |random| random.below(6)),
-            children_per_uid: random.some(2, |random| random.below(6)),
-            connections: random.some(2, |random| 1 + random.below(5)),
-            connections_per_uid: random.some(2, |random| 1 + random.below(5)),
+            children: random.some(2, |random| 1 + random.below(6)),
+            children_per_uid: random.some(2, |random| 1 + random.below(6)),
+            connections: random.some(2, |random| 2 + random.below(5)),
+            connections_per_uid: random.some(2, |random| 2 + random.below(5)),
         }
     }
 }

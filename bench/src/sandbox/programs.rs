@@ -2,11 +2,11 @@
 
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::filter::{number, rewind};
 use super::{Filter, spec_of};
-use crate::contender::{Contender, Kind, Running};
+use crate::contender::{Contender, Kind, Running, found};
 use crate::stdio::WriteEnds;
 
 /// Where a sandbox shows the child, whose own directory is hidden in it.
@@ -82,12 +82,6 @@ pub(super) fn unshare(child: &Path) -> io::Result<Box<dyn Contender>> {
     let mut spec = spec_of(text(&unshare)?, &args)?;
     spec.envp.push(c"PATH=/usr/sbin:/usr/bin:/sbin:/bin".to_owned());
     Kind::PosixSpawn.prepare(&spec)
-}
-
-fn found(name: &str, otherwise: &str) -> io::Result<PathBuf> {
-    let dirs = ["/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/local/bin"];
-    let path = dirs.iter().map(|dir| Path::new(dir).join(name)).find(|path| path.exists());
-    path.ok_or_else(|| io::Error::new(io::ErrorKind::Unsupported, otherwise))
 }
 
 fn text(path: &Path) -> io::Result<&str> {
