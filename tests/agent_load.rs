@@ -15,6 +15,10 @@ path = "{socket}"
 mode = "0666"
 mandate = "all"
 
+# What the log keeps is there after the first part already.
+[agent]
+log-entries = 256
+
 [mandates.all]
 peers = [{}]
 bounds = { uids = [0, 65534], gids = [0, 65534], capabilities = "all" }

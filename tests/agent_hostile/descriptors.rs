@@ -79,7 +79,6 @@ fn a_full_table_of_descriptors_is_survived() {
     other.spawn(50, exit(0).as_bytes(), &[]);
     let _ = other.hear();
     drop((one, other, many));
-    assert!(wait_for(PATIENCE, || victim.agent.fd_count() < 100), "{:?}", victim.agent.fds());
     victim.check();
 }
 

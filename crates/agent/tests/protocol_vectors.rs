@@ -186,6 +186,8 @@ fn line(out: &mut String, bytes: &[u8], means: &str) {
 fn fields(out: &mut String, name: &str, mut bytes: &[u8]) {
     let known = structures();
     let structure = known.iter().find(|found| found.name == name).expect("it is a structure");
+    let size: usize = structure.fields.iter().map(|(_, size)| size).sum();
+    assert_eq!(bytes.len(), size, "{name} has more or less than its fields");
     for (field, size) in &structure.fields {
         let (first, rest) = bytes.split_at(*size);
         bytes = rest;
@@ -195,7 +197,6 @@ fn fields(out: &mut String, name: &str, mut bytes: &[u8]) {
             line(out, first, field);
         }
     }
-    assert!(bytes.is_empty(), "{name} has more than its fields");
 }
 
 /// The whole file of a vector.
