@@ -12,7 +12,8 @@ mod agent_model {
     mod shrink;
     mod world;
 
-    use action::{Action, Random};
+    use action::{Action, Narrower, Random};
+    use model::{Lifetime, Program};
     use std::time::{Duration, Instant};
 
     /// Seeds that are tried if nothing is said.
@@ -27,6 +28,25 @@ mod agent_model {
     fn actions(seed: u64) -> Vec<Action> {
         let mut random = Random::new(seed);
         (0..LENGTH).map(|_| Action::any(&mut random)).collect()
+    }
+
+    /// Whatever a mandate says of lifetimes and a narrower one of it says, the strictest holds.
+    #[test]
+    fn children_end_as_both_lifetimes_say() {
+        for named in 0..3 {
+            for lifetime in [Lifetime::Connection, Lifetime::Agent, Lifetime::LiveOn] {
+                let narrower = Narrower { lifetime: Some(lifetime), ..Narrower::default() };
+                let actions = [
+                    Action::Connect(named),
+                    Action::Narrow(0, narrower),
+                    Action::Spawn(1, Program::Sleep),
+                    Action::Close(1),
+                    Action::Close(0),
+                ];
+                let outcome = world::run(&actions);
+                assert_eq!(outcome, Ok(()), "{named}, narrowed to {lifetime:?}");
+            }
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What a compiler is called with: the source comes from standard input, the object goes to standard output.
 const ARGS: [&str; 7] = ["-pipe", "-x", "c", "-c", "-", "-o", "/dev/stdout"];
@@ -60,7 +60,7 @@ fn close_in() -> Result<(), Box<dyn StdError>> {
     Ok(())
 }
 
-fn worker(agent: &Agent, compiler: &PathBuf, object: &OwnedFd, program: &OwnedFd) -> Value {
+fn worker(agent: &Agent, compiler: &Path, object: &OwnedFd, program: &OwnedFd) -> Value {
     let compile = || compile(agent, compiler, object);
     let mut first = compile();
     let mut with_more = compile();
@@ -105,7 +105,7 @@ fn worker(agent: &Agent, compiler: &PathBuf, object: &OwnedFd, program: &OwnedFd
     })
 }
 
-fn compile(agent: &Agent, compiler: &PathBuf, object: &OwnedFd) -> Command {
+fn compile(agent: &Agent, compiler: &Path, object: &OwnedFd) -> Command {
     // Each reads it from the beginning.
     rustix::fs::seek(rustix::stdio::stdin(), rustix::fs::SeekFrom::Start(0)).expect("it is a file");
     let mut command = Command::new(compiler);
@@ -119,10 +119,10 @@ fn copy(fd: &OwnedFd) -> OwnedFd {
 }
 
 /// Starts the helper with a narrower connection, and says what became of it.
-fn helped(agent: &Agent, compiler: &PathBuf, object: &OwnedFd, program: &OwnedFd) -> Value {
+fn helped(agent: &Agent, compiler: &Path, object: &OwnedFd, program: &OwnedFd) -> Value {
     let narrower = Mandate {
         images: Some(vec![ImageRule {
-            path: Some(compiler.clone()),
+            path: Some(compiler.to_path_buf()),
             args: Some(Args {
                 first: ARGS.iter().map(|arg| (*arg).to_owned()).collect(),
                 ..Args::default()
@@ -156,7 +156,7 @@ fn helped(agent: &Agent, compiler: &PathBuf, object: &OwnedFd, program: &OwnedFd
     answer
 }
 
-fn helper(agent: &Agent, compiler: &PathBuf, object: &OwnedFd) -> Value {
+fn helper(agent: &Agent, compiler: &Path, object: &OwnedFd) -> Value {
     let mut itself = Command::from_fd(copy(object), "object");
     itself.agent(agent);
     let mandates = agent.mandate().map_or(0, |mandates| mandates.len());
@@ -187,7 +187,7 @@ fn text(result: Result<(), Error>) -> Value {
 }
 
 /// What happens when it tries itself: the errno of each call, 0 if it was done.
-fn attempts(compiler: &PathBuf) -> BTreeMap<&'static str, i32> {
+fn attempts(compiler: &Path) -> BTreeMap<&'static str, i32> {
     let compiler = format!("{}\0", compiler.display());
     let path = compiler.as_ptr() as i64;
     let argv = [path, 0];
