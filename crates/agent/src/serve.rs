@@ -205,6 +205,9 @@ impl Server {
     /// the hard one for itself, goes to `/`, and makes itself undumpable, so that no process of its own uid
     /// can look into it.
     ///
+    /// The program begins with `if is_copier() { copier_main() }` of [`crate::files::digest`]: images that are
+    /// known by their digest are copied by this program, started once more.
+    ///
     /// # Errors
     /// A mandate that cannot be enforced; a kernel that makes no embryos; what the calls answer.
     pub fn new(config: &Config, listeners: Vec<Listener>, ring: Ring) -> Result<Self, Error> {
