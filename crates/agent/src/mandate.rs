@@ -128,6 +128,29 @@ pub fn judge(
     grants: &[BorrowedFd<'_>],
     known: &mut Known,
 ) -> Result<Judged, Refusal> {
+    decide(held, plan, grants, known, false)
+}
+
+/// The same for a launch by this process: a child that is not to live on ends with it as well, however it ends.
+///
+/// # Errors
+/// As [`judge`].
+pub fn judge_for_launch(
+    held: &Held,
+    plan: &PlanView<'_>,
+    grants: &[BorrowedFd<'_>],
+    known: &mut Known,
+) -> Result<Judged, Refusal> {
+    decide(held, plan, grants, known, true)
+}
+
+fn decide(
+    held: &Held,
+    plan: &PlanView<'_>,
+    grants: &[BorrowedFd<'_>],
+    known: &mut Known,
+    launch: bool,
+) -> Result<Judged, Refusal> {
     let named = held.levels.last().ok_or_else(|| refusal("mandate", "there is none"))?;
     check_size(held, plan, grants.len())?;
     let mut work = Work::new(held, named, plan, grants)?;
@@ -140,6 +163,10 @@ pub fn judge(
     }
     work.finish();
     let resolved = images::resolve(&mut work, known)?;
+    let lifetime = lifetime(held);
+    if launch && lifetime != Lifetime::LiveOn {
+        work.end_with_agent();
+    }
     Ok(Judged {
         plan: work.build()?,
         origin: work.ops.iter().map(|item| item.origin).collect(),
@@ -152,7 +179,7 @@ pub fn judge(
             .filter_map(|level| level.source.numbers.seconds)
             .min()
             .map(Duration::from_secs),
-        lifetime: lifetime(held),
+        lifetime,
         cgroup: work.cgroup.map(|(source, _)| source),
     })
 }

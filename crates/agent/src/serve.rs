@@ -296,7 +296,8 @@ impl Server {
     }
 
     /// Takes over another configuration: who connects from now on has its mandates. Connections and
-    /// children that there are keep theirs. `listeners` replace those that there are.
+    /// children that there are keep theirs, but for how much there may be, which is counted for all together.
+    /// `listeners` replace those that there are.
     ///
     /// # Errors
     /// A mandate that cannot be enforced; nothing has changed then.
@@ -304,6 +305,9 @@ impl Server {
         let mandates = compile(config)?;
         if let Some(unknown) = listeners.iter().find(|one| !mandates.contains_key(&one.mandate)) {
             return Err(Error::NoMandate(unknown.mandate.clone()));
+        }
+        for (name, mandate) in &config.mandates {
+            self.accounts.reload(name, &mandate.numbers, &mandate.numbers_per_uid);
         }
         self.mandates = mandates;
         self.loaded = Instant::now();

@@ -331,6 +331,29 @@ fn children_end_as_their_lifetime_says() {
 }
 
 #[test]
+fn an_agent_that_is_killed_takes_those_along_that_are_not_to_live_on() {
+    for (lifetime, lives) in [("connection", false), ("agent", false), ("live-on", true)] {
+        let dir = embryo_tests::tempdir();
+        let text = config(dir.path()).replace("lifetime", "");
+        let told = format!("lifetime = \"{lifetime}\"\nsignals = [\"TERM\"");
+        let text = text.replace("signals = [\"TERM\"", &told);
+        let mut daemon = Daemon::start_in(dir, &text, &[], |_| {});
+        let mut job = Job::start(&daemon, &[], "echo $$; exec sleep 1000");
+        let pid: u32 = job.says().parse().unwrap();
+        daemon.child.kill().unwrap();
+        daemon.child.wait().unwrap();
+        if lives {
+            assert!(status_field(pid, "State").is_some(), "it lives on");
+            kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL).unwrap();
+        } else {
+            assert!(vanishes(pid), "{lifetime}");
+        }
+        // Whoever asked for it learns that the agent has gone, and does not wait for ever.
+        job.embryo.wait().unwrap();
+    }
+}
+
+#[test]
 fn an_agent_that_begins_anew_keeps_everything() {
     let daemon = Daemon::start();
     let script = "trap 'exit 9' TERM; echo $$; while :; do sleep 0.05; done";

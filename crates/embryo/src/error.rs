@@ -69,7 +69,8 @@ pub enum Error {
     },
     /// The child was reaped by somebody else, and this kernel does not tell how it ended.
     #[error(
-        "process {pid} was reaped elsewhere ({by}); Linux 6.15 or later would still tell its status"
+        "process {pid} is not ours to reap ({by}); Linux 6.15 or later would tell its status once it \
+         has been reaped"
     )]
     Reaped {
         /// Its pid, which may name another process by now.

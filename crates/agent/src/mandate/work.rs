@@ -185,6 +185,13 @@ impl<'a> Work<'a> {
         self.ops.insert(at.unwrap_or(self.ops.len()), item);
     }
 
+    /// Has the child killed when the agent ends, whoever ends that.
+    pub(super) fn end_with_agent(&mut self) {
+        const SIGKILL: u32 = 9;
+        let op = Op::DeathSignal { signal: SIGKILL };
+        self.insert(Item { op, by: By::Agent, origin: u32::MAX });
+    }
+
     /// Puts what a mandate forces in, in place of what stands there of the same kind.
     pub(super) fn force(&mut self, op: Op<'a>, same: impl Fn(&Op<'a>) -> bool) {
         let item = Item { op, by: By::Mandate, origin: u32::MAX };

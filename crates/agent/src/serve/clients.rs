@@ -31,16 +31,15 @@ impl Server {
                 Err(_) => return,
             };
             let mandate = listener.mandate.clone();
-            if let Err(refusal) = self.admit(&socket, &mandate) {
-                tracing::info!(mandate, rule = refusal.rule, why = refusal.why, "turned away");
-                turn_away(socket.as_fd(), kind::REFUSED, &answer::refused(&refusal));
-                continue;
-            }
+            // Who has gone already cannot be asked who it was.
             let Ok(held) = self.hold(&socket, &mandate) else { continue };
             match held {
                 Ok(held) => drop(self.connect(socket, held, None)),
                 Err(refusal) => {
-                    tracing::info!(mandate, rule = refusal.rule, why = refusal.why, "turned away");
+                    if self.throttle.admits(Instant::now()).is_some() {
+                        let Refusal { rule, why } = &refusal;
+                        tracing::info!(mandate, rule, why, "turned away");
+                    }
                     turn_away(socket.as_fd(), kind::REFUSED, &answer::refused(&refusal));
                 }
             }
@@ -55,18 +54,25 @@ impl Server {
         }
     }
 
-    fn admit(&self, _socket: &OwnedFd, _mandate: &str) -> Result<(), Refusal> {
-        if self.connections.len() >= self.settings.connections {
-            return Err(Refusal {
-                rule: "agent.connections".into(),
-                why: format!("there are {} connections", self.connections.len()),
-            });
+    /// Whether there is room for one more. For an operator there always is, who may have come because
+    /// there is none.
+    fn admit(&self, mandate: &str) -> Result<(), Refusal> {
+        let operator = self.mandates.get(mandate).is_some_and(|mandate| mandate.source.operator);
+        let open = self.connections.len();
+        if open < self.settings.connections || operator {
+            return Ok(());
         }
-        Ok(())
+        Err(Refusal {
+            rule: "agent.connections".into(),
+            why: format!("there are {open} connections"),
+        })
     }
 
     /// What somebody who has connected holds, or why nothing.
     fn hold(&mut self, socket: &OwnedFd, name: &str) -> std::io::Result<Result<Held, Refusal>> {
+        if let Err(refusal) = self.admit(name) {
+            return Ok(Err(refusal));
+        }
         let peer = Peer::of(socket.as_fd())?;
         let Some(mandate) = self.mandates.get(name).cloned() else {
             return Err(std::io::ErrorKind::NotFound.into());

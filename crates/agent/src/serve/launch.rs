@@ -219,7 +219,7 @@ impl Server {
             return Err(Refusal { rule: "grants".into(), why });
         }
         let grants: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
-        crate::mandate::judge(&connection.held, &plan, &grants, &mut self.known)
+        crate::mandate::judge_for_launch(&connection.held, &plan, &grants, &mut self.known)
     }
 
     fn charge(&mut self, id: u64) -> Result<Charge, Refusal> {
