@@ -193,6 +193,44 @@ fn a_start_by_registers_needs_its_rule() {
     });
     let refused = judged(&held, &plan, &[]).expect_err("memory");
     assert_eq!(refused.rule, "ops");
+
+    let regs = embryo::X86Regs::default();
+    let plan = started(ALL, |plan| {
+        let flags = embryo::MapFlags::empty();
+        plan.op(&Op::Map { addr: 0, len: 4096, prot: 3, flags });
+        let regset = embryo::Regset::X86(regs);
+        plan.op(&Op::StartRegs { page: 0, regset: regset.as_bytes(), leave: &[] });
+    });
+    assert_eq!(judged(&held, &plan, &[]).expect_err("no rule").rule, "images");
+    let listed = "ops = ['map']\nimages = [{ registers = true }]";
+    judged(&super::held(listed), &plan, &[]).expect("any program at all");
+    let unnamed = super::held("images = [{ registers = true }]");
+    assert_eq!(judged(&unnamed, &plan, &[]).expect_err("map").rule, "ops");
+}
+
+#[test]
+fn a_script_keeps_its_descriptor_for_its_interpreter_if_the_rule_says_so() {
+    for (rule, kept) in [("", ExecFlags::empty()), (", script = true", ExecFlags::KEEP_OPEN)] {
+        let held = held(&format!("images = [{{ path = '/usr/bin/true'{rule} }}]"));
+        let judged = judged(&held, &exec(c"/usr/bin/true", &[]), &[]).expect("it is listed");
+        let Some(Op::ExecSlot { flags, .. }) = ops(&judged).last().copied() else {
+            panic!("it runs by its handle");
+        };
+        assert_eq!(flags, kept);
+    }
+}
+
+#[test]
+fn a_root_that_was_granted_has_to_be_named_and_gives_no_privilege() {
+    let root = File::open("/").expect("a directory");
+    let plan = started(Keep::SESSION | Keep::UMASK, |plan| {
+        let slot = plan.slot();
+        plan.op(&Op::ChrootSlot { slot }).op(&Op::ChdirPath { path: c"/" });
+        plan.op(&Op::ExecPath { path: c"/usr/bin/true", flags: ExecFlags::empty() }).arg("x");
+    });
+    let named = judged(&held("ops = ['chroot-fd']"), &plan, &[root.as_fd()]).expect("it is named");
+    assert!(ops(&named).contains(&Op::NoNewPrivs));
+    assert_eq!(judged(&held(""), &plan, &[root.as_fd()]).expect_err("it is not").rule, "ops");
 }
 
 #[test]
