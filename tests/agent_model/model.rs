@@ -143,13 +143,8 @@ impl Model {
         if self.connections.len() + 1 >= CONNECTIONS {
             return Expected::Refused("agent.connections");
         }
-        let Named { lifetime, narrower, numbers, accounts } = self.named[named].clone();
-        // What the file says of numbers holds for all, from the next one that connects on.
-        let [all, each] = accounts;
-        self.accounts[all].children_max = numbers.children;
-        self.accounts[all].connections_max = numbers.connections;
-        self.accounts[each].children_max = numbers.children_per_uid;
-        self.accounts[each].connections_max = numbers.connections_per_uid;
+        let Named { lifetime, narrower, accounts, .. } = self.named[named].clone();
+        self.set_numbers(named);
         if let Some(rule) = self.add_connection(&accounts) {
             return Expected::Refused(rule);
         }
@@ -162,6 +157,20 @@ impl Model {
         let accounts = accounts.to_vec();
         self.connections.insert(id, Connection { levels: vec![level], accounts });
         Expected::Done
+    }
+
+    /// The file was read again, with these numbers for a mandate. They hold for all at once.
+    pub(super) fn reload(&mut self, named: usize, numbers: Numbers) {
+        self.named[named].numbers = numbers;
+        self.set_numbers(named);
+    }
+
+    fn set_numbers(&mut self, named: usize) {
+        let Named { numbers, accounts: [all, each], .. } = self.named[named].clone();
+        self.accounts[all].children_max = numbers.children;
+        self.accounts[all].connections_max = numbers.connections;
+        self.accounts[each].children_max = numbers.children_per_uid;
+        self.accounts[each].connections_max = numbers.connections_per_uid;
     }
 
     fn add_connection(&mut self, accounts: &[usize]) -> Option<&'static str> {

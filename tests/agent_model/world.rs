@@ -434,7 +434,7 @@ impl World {
 
     fn reload(&mut self, named: usize, numbers: &Numbers) -> Checked {
         let before = self.listing()?.agent.loaded_ms;
-        self.model.named[named].numbers = numbers.clone();
+        self.model.reload(named, numbers.clone());
         self.agent.configure(&config(&self.model));
         // The time that the list says may be off by one.
         std::thread::sleep(Duration::from_millis(5));

@@ -89,6 +89,7 @@ fn say(child: &Description, command: &mut embryo::Command) {
 
 /// What an agent gives otherwise by design, and nothing else:
 /// - its children are its own, in a session and a group of their own, without a terminal;
+/// - one that is not to live on has a death signal, so that it ends when the agent is killed;
 /// - what was checked is what runs, so the image is executed by its handle: the kernel calls it `/dev/fd/N`, and
 ///   before Linux 6.14 its process by that number.
 fn set_the_agents_aside(report: &mut Report) {
@@ -96,6 +97,7 @@ fn set_the_agents_aside(report: &mut Report) {
     report.sid = 0;
     report.pgid = 0;
     report.tty = None;
+    report.pdeathsig = None;
     report.execfn = None;
     report.comm = "".into();
 }

@@ -86,7 +86,8 @@ fn what_is_perhaps_not_meant_is_a_warning() {
         "[[listen]]\npath = '/run/x.sock'\nmode = '0666'\nmandate = 'a'\n\
          [mandates.a]\npeers = [{}]\nlifetime = 'live-on'\nimages = [{ registers = true }]\n\
          environment = ['*']\n[mandates.a.bounds]\nuids = ['0-100']\n\
-         sources = [{ path = '/usr', writable = true }]\n[mandates.b]\n",
+         sources = [{ path = '/usr', writable = true }]\n[mandates.b]\n\
+         [[listen]]\npath = '/run/y.sock'\nmandate = 'c'\n[mandates.c]\n",
     );
     let ran = embryo(&["agent", "check", &name]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
