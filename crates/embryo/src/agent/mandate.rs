@@ -128,7 +128,7 @@ pub struct ImageRule {
     /// not covered by the rule.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub script: bool,
-    /// What its arguments have to be, argv[0] not counted; any if this is not there.
+    /// What its arguments have to be, `argv[0]` not counted; any if this is not there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub args: Option<Args>,
 }
