@@ -55,7 +55,12 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn tell_of_descriptors(path: &Path) -> std::io::Result<()> {
     let listener = UnixListener::bind(path)?;
     std::thread::spawn(move || {
-        while let Ok((mut stream, _)) = listener.accept() {
+        loop {
+            // None may be free at the moment.
+            let Ok((mut stream, _)) = listener.accept() else {
+                std::thread::sleep(Duration::from_millis(10));
+                continue;
+            };
             let own = Some(stream.as_raw_fd());
             let entries = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
             let links: Vec<_> = entries
