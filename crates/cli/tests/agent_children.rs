@@ -260,6 +260,9 @@ fn top_on_a_terminal_ends_by_a_key() {
     screen.types("cat\n");
     screen.sees("cat\r\n");
     assert!(wait_for(PATIENCE, || screen.foreground() != screen.leader.id()));
+    // What has become the foreground may not be the program yet, and hear of no signal.
+    screen.types("again\n");
+    screen.sees("again\r\nagain\r\n");
     screen.types(support::screen::CTRL_C);
     screen.sees("@ ");
     assert_eq!(screen.status(), 130);
