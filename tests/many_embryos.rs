@@ -18,9 +18,8 @@ const PAGE: u64 = 4096;
 const USER: u32 = 61_234;
 /// Until the allocator and the library have all that they keep.
 const FIRST: usize = 1000;
-/// What an owner's memory may grow by, in bytes: less than three bytes for each of 100 000. On a busy machine
-/// 180 KiB were seen once of 2 000.
-const GROWTH_MAX: u64 = 256 << 10;
+/// What an owner's memory may grow by, in bytes: less than one byte and a half for each of 100 000.
+const GROWTH_MAX: u64 = 128 << 10;
 
 /// What the owner has.
 #[derive(Debug)]
@@ -84,6 +83,16 @@ fn nowhere() -> Plan {
 
 fn nothing_left_of(count: usize) {
     abandon(FIRST);
+    let mut growth = growth_of(count);
+    if growth > GROWTH_MAX {
+        // On a busy machine the allocator may come late to what it keeps. A leak goes on.
+        growth = growth_of(count);
+    }
+    assert!(growth <= GROWTH_MAX, "the owner has grown by {growth} bytes");
+}
+
+/// By how much the owner's memory grows with so many.
+fn growth_of(count: usize) -> u64 {
     let before = Owner::look();
     let system = system();
     let begun = Instant::now();
@@ -98,8 +107,7 @@ fn nothing_left_of(count: usize) {
     }
     assert_nothing_left(&before.leftovers);
     assert_eq!(before.mappings, after.mappings);
-    let growth = after.resident.saturating_sub(before.resident);
-    assert!(growth <= GROWTH_MAX, "the owner has grown by {growth} bytes");
+    after.resident.saturating_sub(before.resident)
 }
 
 /// Lowers a limit, as far as it has to be.
