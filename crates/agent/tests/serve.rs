@@ -61,6 +61,30 @@ fn plan(path: &std::ffi::CStr, args: &[&str]) -> Plan {
     plan.build().expect("a plan")
 }
 
+/// The children of this process that are no image yet.
+fn seeds() -> Vec<rustix::process::Pid> {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("proc").flatten();
+    let lists = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+    let pids: Vec<i32> = lists
+        .flat_map(|list| {
+            list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()
+        })
+        .collect();
+    let seeds = pids.into_iter().filter(|pid| {
+        std::fs::read_to_string(format!("/proc/{pid}/comm"))
+            .is_ok_and(|name| name == "embryo:seed\n")
+    });
+    let seeds: Vec<_> = seeds.filter_map(rustix::process::Pid::from_raw).collect();
+    assert!(seeds.len() > 1, "{seeds:?}");
+    seeds
+}
+
+/// Whether a process is there, and no zombie.
+fn lives(pid: rustix::process::Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+    stat.is_ok_and(|stat| !stat.contains(") Z") && !stat.contains(") X"))
+}
+
 #[test]
 fn children_start_and_end() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -114,5 +138,20 @@ fn children_start_and_end() {
     let (told, _, body, _) = receive(&socket);
     assert_eq!(told, kind::ENDED);
     assert_eq!(wire::Ended::read_from_bytes(&body).unwrap().status.get(), 9);
+    // Somebody kills all that makes embryos, and those that are ready: others are made.
+    let seeds = seeds();
+    for pid in &seeds {
+        let _ = rustix::process::kill_process(*pid, rustix::process::Signal::KILL);
+    }
+    // One that is about to die still takes a plan, and that launch is a fault: they are to be dead.
+    let until = Instant::now() + Duration::from_secs(20);
+    while seeds.iter().any(|pid| lives(*pid)) {
+        assert!(Instant::now() < until, "they do not die");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    spawn(6, &plan(c"/usr/bin/true", &["true"]));
+    let (told, number, body, _) = receive(&socket);
+    assert_eq!((told, number), (kind::STARTED, 6), "{}", String::from_utf8_lossy(&body));
+    assert_eq!(receive(&socket).0, kind::ENDED);
     assert_eq!(serving.join().expect("it ends"), Outcome::Tick);
 }

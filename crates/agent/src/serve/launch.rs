@@ -195,8 +195,7 @@ impl Server {
         self.faulted(number, what, |_| (0, answer::own_fault(EIO, what)));
     }
 
-    /// Settles what a launch leaves that has not become a child.
-    /// What may have entered its image counts as started.
+    /// Settles what a launch leaves that has not become a child. What may have entered its image counts as started.
     fn bury(&mut self, launch: Launch, perhaps_ran: bool) {
         self.accounts.give_back(launch.charge, perhaps_ran);
         self.dispose(launch.uid, launch.grants);
@@ -304,6 +303,7 @@ impl Server {
     }
 
     fn started(&mut self, number: u64, process: Process) {
+        const ENOMEM: i32 = 12;
         let Some(launch) = self.forget(number) else { return };
         let Launch { connection: id, uid, request, judged, charge, cgroup, grants, .. } = launch;
         let pid = process.id();
@@ -317,9 +317,9 @@ impl Server {
             // Nobody would learn of its end.
             drop(kill_now(process));
             cgroup.into_iter().for_each(|own| self.groups.end(own));
-            self.accounts.give_back(charge, false);
+            self.accounts.give_back(charge, true);
             self.dispose(uid, grants);
-            let text = answer::own_fault(12, &error.to_string());
+            let text = answer::own_fault(ENOMEM, &error.to_string());
             return self.tell(id, kind::FAULT, request, 0, &text, &[]);
         }
         let program = &judged.program;
@@ -328,7 +328,7 @@ impl Server {
         let Some(connection) = self.connections.get_mut(&id) else {
             drop(kill_now(process));
             cgroup.into_iter().for_each(|own| self.groups.end(own));
-            self.accounts.give_back(charge, false);
+            self.accounts.give_back(charge, true);
             return self.dispose(uid, grants);
         };
         connection.children.insert(number);
@@ -411,9 +411,12 @@ impl Server {
     }
 }
 
+/// Whether it is worth waiting: for an embryo, or for another process that makes them if somebody has killed the
+/// one there was.
 fn none_is_ready(error: &Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, WouldBlock};
     matches!(error, Error::Hatchery { source, .. }
-        if source.kind() == std::io::ErrorKind::WouldBlock)
+        if matches!(source.kind(), WouldBlock | BrokenPipe))
 }
 
 /// Ends what cannot be minded.
